@@ -1,0 +1,1 @@
+"""Distributed mixture-of-agents: many small language models, one better answer."""

@@ -1,0 +1,1 @@
+"""Language models: adapters for the Backend port."""

@@ -1,0 +1,1 @@
+"""The mind: the whole protocol as a pure state machine, without clock, dice or IO."""

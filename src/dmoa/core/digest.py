@@ -1,0 +1,41 @@
+"""What a node gossips about itself, and which of two digests is the newer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dmoa.core.names import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """How a node stands, in its own words, at one moment.
+
+    `incarnation` grows with every restart and `sequence` with every digest of one life.
+    `length` counts jobs waiting and in service, `mean_length` is its time average since
+    the start. Rates are per second, times in seconds, `utilisation` is rho of this node
+    (dimensionless, stable below 1). A service time of 0 means none was measured yet.
+    """
+
+    node: NodeId
+    incarnation: int
+    sequence: int
+    model: str
+    slots: int
+    length: int = 0
+    mean_length: float = 0.0
+    arrival_rate: float = 0.0
+    service_time: float = 0.0
+    proposer_time: float = 0.0
+    aggregator_time: float = 0.0
+    utilisation: float = 0.0
+    url: str = ""
+
+    def supersedes(self, other: Digest) -> bool:
+        """Tell whether this digest is newer than `other` of the same node."""
+        return (self.incarnation, self.sequence) > (other.incarnation, other.sequence)
+
+
+def newer(one: Digest, other: Digest) -> Digest:
+    """Merge two digests of one node: commutative, associative, idempotent."""
+    return other if other.supersedes(one) else one

@@ -1,0 +1,132 @@
+"""What an agent wants done; imperative, out. And the record of a query they carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dmoa.core.digest import Digest
+from dmoa.core.job import Completion, Job, Prompt
+from dmoa.core.messages import Message
+from dmoa.core.mixture import Mixture
+from dmoa.core.names import JobId, NodeId, QueryId, Role
+
+Outcome = Literal["pending", "ok", "declined", "lost", "late", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One job of a query, as its home saw it.
+
+    `sent` and `ended` are seconds since the query was asked; `queued_seconds` and
+    `service_seconds` are what the serving node measured.
+    """
+
+    job: JobId
+    layer: int
+    role: Role
+    node: NodeId
+    outcome: Outcome = "pending"
+    model: str = ""
+    sent: float = 0.0
+    ended: float = 0.0
+    queued_seconds: float = 0.0
+    service_seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What happened to one query: all its jobs in the order they were sent.
+
+    `degraded` lists, in words, why the answer is less than what was asked for.
+    """
+
+    query: QueryId
+    home: NodeId
+    mixture: Mixture
+    jobs: tuple[Visit, ...]
+    degraded: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The one answer of a query; `source` is `proposal` where aggregation failed."""
+
+    completion: Completion
+    source: Literal["aggregator", "proposal"]
+    trace: Trace
+
+
+FailureCode = Literal["overloaded", "expired", "unavailable", "refused", "too_long", "backend"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a query has no answer; `retry_after` in seconds where that helps."""
+
+    code: FailureCode
+    detail: str
+    trace: Trace
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Say something to one peer."""
+
+    to: NodeId
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell every peer how this node stands."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Give the prompt of a job to the own backend; exactly one Served or Faltered follows."""
+
+    job: Job
+    prompt: Prompt
+    patience: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop the service of a job; it still ends with its Served or Faltered."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Show the user how one job of the query stands."""
+
+    query: QueryId
+    visit: Visit
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Give the user the answer."""
+
+    query: QueryId
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Tell the user that there will be no answer."""
+
+    query: QueryId
+    refusal: Refusal
+
+
+Effect = Send | Announce | Serve | Cancel | Report | Deliver | Fail

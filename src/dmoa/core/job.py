@@ -1,0 +1,127 @@
+"""What is served: a job, the prompt it becomes, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dmoa.core.names import JobId, NodeId, QueryId, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation.
+
+    `extra` is a JSON object with the fields of tool use (`tool_calls`,
+    `tool_call_id`, `name`), or empty; only home's own model ever sees it.
+    """
+
+    role: str
+    content: str
+    extra: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw tokens, as far as the user said; None leaves it to the backend."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One visit of a query to one language model; what queues.
+
+    `layer` counts from 1; the final aggregation has layer M+1. `proposals` are those
+    of the layer before, empty in layer 1. `patience` is in seconds from the moment
+    the job is sent: clocks of different machines are never compared. `options` is
+    a JSON object of further request fields for the backend, or empty.
+    """
+
+    id: JobId
+    query: QueryId
+    home: NodeId
+    role: Role
+    layer: int
+    turns: tuple[Turn, ...]
+    proposals: tuple[str, ...]
+    sampling: Sampling
+    patience: float
+    options: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of text this job keeps in memory."""
+        turns = sum(len(turn.content.encode()) + len(turn.extra) for turn in self.turns)
+        return turns + sum(len(text.encode()) for text in self.proposals) + len(self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a backend is given: a chat, complete with instruction and proposals.
+
+    `sampling.max_tokens` is always set.
+    """
+
+    role: Role
+    turns: tuple[Turn, ...]
+    sampling: Sampling
+    options: str = ""
+
+
+Finish = Literal["stop", "length", "tool_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a backend made of a prompt; counts in tokens.
+
+    `tool_calls` is a JSON array of OpenAI's shape, or empty.
+    """
+
+    text: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish: Finish = "stop"
+    tool_calls: str = ""
+
+
+FaultCode = Literal["unavailable", "refused", "too_long", "rubbish", "timeout", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a backend gave no completion, as a value; counts in tokens, 0 where unknown.
+
+    `stopped` means that it was told to.
+    """
+
+    code: FaultCode
+    detail: str = ""
+    prompt_tokens: int = 0
+    context_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What an agent knows of its own language model.
+
+    `context_tokens` is the context of one slot. `proposal_tokens` and `answer_tokens`
+    are the default lengths of a proposal and an answer. `layout` chooses the
+    instruction of an aggregator: `full` is the paper's, `short` measured better for
+    models below a billion parameters.
+    """
+
+    model: str
+    context_tokens: int = 4096
+    slots: int = 1
+    proposal_tokens: int = 512
+    answer_tokens: int = 1024
+    layout: Literal["full", "short"] = "full"

@@ -1,0 +1,43 @@
+"""The bound of everything that could grow, and the durations the protocol waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Named bounds; to exceed one is a refusal with a name, never growth of memory."""
+
+    queue_jobs: int = 64
+    """Jobs at one node, waiting or in service, places kept for own queries included."""
+    queue_bytes: int = 32 * 1024 * 1024
+    """Bytes of prompts and proposals held for those jobs."""
+    message_bytes: int = 1024 * 1024
+    """Bytes of one message between nodes, encoded."""
+    conversation_bytes: int = 256 * 1024
+    """Bytes of the conversation of one query."""
+    proposal_bytes: int = 32 * 1024
+    """Bytes kept of one proposal; longer ones are cut before they are stored or sent on."""
+    proposal_tokens: int = 1024
+    """Tokens of one proposal in an aggregation prompt: the named budget."""
+    answer_tokens: int = 8192
+    """Tokens of one answer, however many the user asks for."""
+    view: int = 128
+    """Peers that one node remembers."""
+    layers: int = 8
+    """Largest M of a query."""
+    fanout: int = 32
+    """Largest k of a query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Durations in seconds."""
+
+    gossip: float = 1.0
+    """Between two digests of one node."""
+    silence: float = 5.0
+    """Without a digest for so long, a peer is no longer asked."""
+    deadline: float = 300.0
+    """From question to answer, where the user names none."""

@@ -1,0 +1,198 @@
+"""Every error dmoa raises, in one tree.
+
+```text
+DmoaError                          code, status, hint; never raised itself
+├── UsageError                     400  exit 2   what was asked for cannot be
+│   ├── ConfigError                              names the file and key, or the variable
+│   ├── MixtureError                             a mixture outside the limits
+│   └── ModelNotFoundError         404           no such model is offered here
+├── ProtocolError                                abstract
+│   ├── LocalProtocolError         500           this node broke the protocol: a bug
+│   └── RemoteProtocolError        502           a peer broke it: counted, dropped, never fatal
+│       └── VersionError                         a peer speaks another version of the wire
+├── QueryError                          exit 1   this query has no answer
+│   ├── OverloadedError            429           a limit was reached; carries retry_after
+│   └── ExpiredError               504           its deadline passed
+├── BackendError                   502           the language model failed
+│   ├── BackendUnavailableError    503           it cannot be reached, or died
+│   ├── BackendRefusedError        400           bad key, unknown model, bad parameter; its own words
+│   │   └── ContextLengthError                   the prompt does not fit its context
+│   ├── BackendRubbishError        502           it answered what cannot be understood
+│   └── BackendTimeoutError        504           it stalled
+└── NetworkError                   503           the network between the nodes failed
+    ├── UnreachableError                         nothing ran there; another peer may be asked
+    ├── PeerGoneError                            the peer vanished in the middle; its job may have run
+    └── PeerSilentError                          the peer stayed silent past the patience
+```
+
+An operating fault inside the core is a value (`dmoa.core.job.Fault`); these classes
+exist where a person or HTTP reads them. A lost peer is no error: a layer goes on.
+"""
+
+from __future__ import annotations
+
+
+class DmoaError(Exception):
+    """The root of all of dmoa's errors; `hint` says what to do about it."""
+
+    code = "dmoa_error"
+    status = 500
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(DmoaError):
+    """What was asked for cannot be."""
+
+    code = "invalid_request"
+    status = 400
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting is unknown or wrong; the message names the file and key, or the variable."""
+
+    code = "invalid_config"
+
+
+class MixtureError(UsageError):
+    """A mixture outside the limits."""
+
+    code = "invalid_mixture"
+
+
+class ModelNotFoundError(UsageError):
+    """No such model is offered here."""
+
+    code = "model_not_found"
+    status = 404
+
+
+class ProtocolError(DmoaError):
+    """The protocol between nodes was broken."""
+
+    code = "protocol_error"
+
+
+class LocalProtocolError(ProtocolError):
+    """This node broke the protocol: a bug."""
+
+    code = "local_protocol_error"
+
+
+class RemoteProtocolError(ProtocolError):
+    """A peer broke the protocol: its message is counted and dropped."""
+
+    code = "remote_protocol_error"
+    status = 502
+
+
+class VersionError(RemoteProtocolError):
+    """A peer speaks another version of the wire."""
+
+    code = "version_mismatch"
+
+
+class QueryError(DmoaError):
+    """This query has no answer."""
+
+    code = "query_failed"
+
+
+class OverloadedError(QueryError):
+    """A limit was reached; come back after `retry_after` seconds."""
+
+    code = "overloaded"
+    status = 429
+
+    def __init__(self, message: str, *, retry_after: float, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class ExpiredError(QueryError):
+    """The query's deadline passed before it had an answer."""
+
+    code = "deadline_exceeded"
+    status = 504
+
+
+class BackendError(DmoaError):
+    """The language model behind this node failed."""
+
+    code = "backend_failed"
+    status = 502
+
+
+class BackendUnavailableError(BackendError):
+    """The backend cannot be reached, is loading, or died."""
+
+    code = "backend_unavailable"
+    status = 503
+
+
+class BackendRefusedError(BackendError):
+    """The backend refused the request; the message carries its own words."""
+
+    code = "backend_refused"
+    status = 400
+
+
+class ContextLengthError(BackendRefusedError):
+    """The prompt does not fit the model's context (counts in tokens, 0 where unknown)."""
+
+    code = "context_length_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        prompt_tokens: int = 0,
+        context_tokens: int = 0,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+
+
+class BackendRubbishError(BackendError):
+    """The backend answered what cannot be understood."""
+
+    code = "backend_rubbish"
+
+
+class BackendTimeoutError(BackendError):
+    """The backend stalled: no token within the patience."""
+
+    code = "backend_timeout"
+    status = 504
+
+
+class NetworkError(DmoaError):
+    """The network between the nodes failed."""
+
+    code = "network_failed"
+    status = 503
+
+
+class UnreachableError(NetworkError):
+    """Nothing ran at the peer; another may be asked."""
+
+    code = "unreachable"
+
+
+class PeerGoneError(NetworkError):
+    """The peer vanished in the middle; its job may have run."""
+
+    code = "peer_gone"
+
+
+class PeerSilentError(NetworkError):
+    """The peer stayed silent past the patience."""
+
+    code = "peer_silent"

@@ -1,0 +1,1 @@
+"""Ways to the peers: adapters for the Network port."""

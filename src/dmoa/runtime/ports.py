@@ -1,0 +1,99 @@
+"""What a node needs of the outside: a network of peers and a backend.
+
+Adapters in `dmoa.net` and `dmoa.backends` fulfil these protocols; `dmoa.assemble`
+chooses them. Every clock is the running loop's `time()`, so that all of it can run on
+a virtual one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from dmoa.core.digest import Digest
+from dmoa.core.job import Completion, Profile, Prompt
+from dmoa.core.messages import Piece, Propose, Reply
+from dmoa.core.names import NodeId
+
+Frames = AsyncGenerator[Piece | Reply, None]
+"""A job at a peer as its caller sees it: any number of pieces, then exactly one reply."""
+
+Tokens = AsyncGenerator[str | Completion, None]
+"""A job at a backend: any number of texts, then exactly one completion, which ends it."""
+
+
+class Host(Protocol):
+    """What a network needs of the node it carries; called on the node's loop only."""
+
+    def heard(self, digest: Digest) -> None:
+        """Take a peer's digest, straight from that peer."""
+        ...
+
+    def departed(self, peer: NodeId) -> None:
+        """Take a hint that a peer left; its next digest brings it back."""
+        ...
+
+    def serve(self, caller: NodeId, message: Propose) -> Frames:
+        """Serve a peer's job; closing the generator stops all work on it."""
+        ...
+
+
+class Network(Protocol):
+    """The way to the peers.
+
+    When `propose` is iterated, frames come in order, without gaps or doubles, and end
+    with exactly one reply. When the peer cannot be reached, UnreachableError; when it
+    dies in the middle, PeerGoneError; when nothing comes for `idle` seconds or no reply
+    within `patience` seconds, PeerSilentError. When the generator is closed early, the
+    peer's handler is closed as well. When a caller dies, its handlers are closed. When
+    a peer's message breaks the protocol, it is dropped, and RemoteProtocolError is
+    raised where a caller waits for it.
+    """
+
+    @property
+    def node(self) -> NodeId:
+        """The name this network gives to its node."""
+        ...
+
+    async def open(self, host: Host) -> None:
+        """Join; NetworkError when that is impossible."""
+        ...
+
+    async def close(self) -> None:
+        """Leave, so that peers see it at once; ends everything under way."""
+        ...
+
+    def announce(self, digest: Digest) -> None:
+        """Send a digest to every peer that can be reached now."""
+        ...
+
+    def propose(
+        self, peer: NodeId, message: Propose, *, patience: float, idle: float | None = None
+    ) -> Frames:
+        """Give a job to a peer and follow it to its reply."""
+        ...
+
+
+class Backend(Protocol):
+    """A language model.
+
+    When the generator of `generate` is closed early, the model stops working on that
+    prompt. When it fails, one of the BackendError family; never an error as text.
+    """
+
+    @property
+    def profile(self) -> Profile:
+        """What the node must know of the model; complete once `open` has returned."""
+        ...
+
+    async def open(self) -> None:
+        """Load or reach the model; BackendError with a hint when that fails."""
+        ...
+
+    async def close(self) -> None:
+        """Stop all work and let go of the model."""
+        ...
+
+    def generate(self, prompt: Prompt) -> Tokens:
+        """Stream the completion of a prompt."""
+        ...

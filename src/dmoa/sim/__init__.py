@@ -1,0 +1,1 @@
+"""Virtual time: many agents dreamt on one clock."""
