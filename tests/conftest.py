@@ -1,0 +1,21 @@
+"""Runs every `async def test_*`: on a virtual clock, or for real where it is marked `real`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pytest
+
+from dmoa.runtime import virtual
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    test = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+    run = asyncio.run if pyfuncitem.get_closest_marker("real") else virtual.run
+    run(test)
+    return True
