@@ -1,0 +1,309 @@
+"""Settings of a node: defaults, file, environment, flags; knows where each value came from."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import secrets
+import socket
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+from dmoa.core.limits import Limits, Timing
+from dmoa.core.mixture import Mixture
+from dmoa.core.names import is_node_name
+from dmoa.errors import ConfigError
+
+HOST = "127.0.0.1"
+"""Where the API of a node is served: this machine only, as it has no keys yet."""
+
+_LIMITS = Limits()
+_TIMING = Timing()
+_MIXTURE = Mixture()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that one node can be told; `sources` says where each value came from."""
+
+    node: str
+    """Name of the node; made from the host's name and some dice where none is given."""
+    model: str = ""
+    """URI of its language model; empty for the embedded one."""
+    port: int = 4747
+    """Port of its API; 0 takes any free one."""
+    listen: tuple[str, ...] = ("tcp/127.0.0.1:0",)
+    """Endpoints where peers can reach it."""
+    connect: tuple[str, ...] = ()
+    """Endpoints of peers to join at the start."""
+    multicast: bool = False
+    """Look for peers by multicast as well."""
+    realm: str = "home"
+    """Only nodes of one realm meet."""
+    insecure: bool = False
+    """Speak with other machines although nothing between machines is encrypted yet."""
+    layers: int = _MIXTURE.layers
+    """M of the default mixture."""
+    fanout: int = _MIXTURE.fanout
+    """k of the default mixture."""
+    deadline: float = _TIMING.deadline
+    """Seconds from question to answer, where the user names none."""
+    queue_jobs: int = _LIMITS.queue_jobs
+    """Jobs that may wait or be served here at once."""
+    queue_bytes: int = _LIMITS.queue_bytes
+    """Bytes of text held for those jobs."""
+    proposal_tokens: int = _LIMITS.proposal_tokens
+    """Tokens of one proposal in an aggregation prompt."""
+    slots: int = 0
+    """Jobs served at once; 0 leaves it to the backend."""
+    log_level: str = "warning"
+    """How much the log says: debug, info, warning or error."""
+    sources: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of the protocol under these settings."""
+        return Limits(
+            queue_jobs=self.queue_jobs,
+            queue_bytes=self.queue_bytes,
+            proposal_tokens=self.proposal_tokens,
+        )
+
+    @property
+    def timing(self) -> Timing:
+        """The durations of the protocol under these settings."""
+        return Timing(deadline=self.deadline)
+
+    @property
+    def mixture(self) -> Mixture:
+        """The mixture of a query that names none."""
+        return Mixture(layers=self.layers, fanout=self.fanout)
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings; of several values for one key the last named source wins.
+
+    The order is defaults, TOML file, `DMOA_*`, flags; flags that are None were not given.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    for read in (_from_file(file, environ), _from_environ(environ), _from_flags(flags or {})):
+        for key, (source, value) in read.items():
+            values[key], sources[key] = value, source
+    if "node" not in values:
+        values["node"] = default_node_name()
+    for name in (each.name for each in fields(Settings) if each.name != "sources"):
+        sources.setdefault(name, "default")
+    options: dict[str, Any] = {**values, "sources": sources}
+    settings = Settings(**options)
+    _refuse_open_doors(settings)
+    return settings
+
+
+def default_node_name() -> str:
+    """Make a legal node name of the host's, with dice so that two nodes here can differ."""
+    host = re.sub("[^a-z0-9]+", "-", socket.gethostname().partition(".")[0].lower())
+    return f"{host[:24].strip('-') or 'node'}-{secrets.token_hex(2)}"
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Tell whether an endpoint such as `tcp/127.0.0.1:7447` stays on this machine."""
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None:
+        return False
+    host = match["host"].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_open_doors(settings: Settings) -> None:
+    """Refuse to speak beyond this machine in clear text, unless told so."""
+    if settings.insecure:
+        return
+    for key, endpoints in (("listen", settings.listen), ("connect", settings.connect)):
+        for endpoint in endpoints:
+            if not is_loopback(endpoint):
+                raise _unencrypted(settings, key, f"{key} names {endpoint}, beyond this machine")
+    if settings.multicast:
+        raise _unencrypted(settings, "multicast", "multicast reaches beyond this machine")
+
+
+def _unencrypted(settings: Settings, key: str, what: str) -> ConfigError:
+    return ConfigError(
+        f"{settings.sources[key]}: {what}, and nothing between machines is encrypted yet",
+        hint="in a network that you trust, add `--insecure` (or `insecure = true`)",
+    )
+
+
+# Reading one value. A parser returns the value as it is kept, or raises ValueError with
+# what it should have been. Environment variables are text and are converted before.
+
+_ENDPOINT = re.compile(r"tcp/(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]/?#:\s]+):(?P<port>\d{1,5})")
+_LEVELS = ("debug", "info", "warning", "error")
+_WORDS = {"1": True, "true": True, "yes": True, "on": True} | {
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+_HIGHEST_PORT = 65_535
+_LONGEST = 86_400.0
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise ValueError(f"a whole number from {low} to {high}")
+
+    return parse
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LONGEST:
+        return float(value)
+    raise ValueError(f"seconds, more than 0 and at most {_LONGEST:.0f}")
+
+
+def _yes_no(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError("true or false")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    raise ValueError("text")
+
+
+def _name(value: object) -> str:
+    if isinstance(value, str) and is_node_name(value):
+        return value
+    raise ValueError("1 to 32 of a-z, 0-9 and inner hyphens")
+
+
+def _level(value: object) -> str:
+    if isinstance(value, str) and value.lower() in _LEVELS:
+        return value.lower()
+    raise ValueError("one of " + ", ".join(_LEVELS))
+
+
+def _endpoints(lowest_port: int) -> Callable[[object], tuple[str, ...]]:
+    def parse(value: object) -> tuple[str, ...]:
+        items = cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else (None,)
+        legal: list[str] = []
+        for item in items:
+            match = _ENDPOINT.fullmatch(item) if isinstance(item, str) else None
+            if match is None or not lowest_port <= int(match["port"]) <= _HIGHEST_PORT:
+                raise ValueError("a list of endpoints like tcp/127.0.0.1:7447")
+            legal.append(match[0])
+        return tuple(legal)
+
+    return parse
+
+
+def _from_text(key: str, text: str) -> object:
+    """Convert a variable's text to the kind of its key; what cannot be stays text."""
+    kind = type(_DEFAULTS.get(key, ""))
+    if kind is int and re.fullmatch(r"-?\d{1,18}", text):
+        return int(text)
+    if kind is float and re.fullmatch(r"\d{1,9}(\.\d{0,9})?", text):
+        return float(text)
+    if kind is bool:
+        return _WORDS.get(text.lower(), text)
+    if kind is tuple:
+        return text.replace(",", " ").split()
+    return text
+
+
+_DEFAULTS: dict[str, object] = {each.name: each.default for each in fields(Settings)}
+_PARSERS: dict[str, Callable[[object], object]] = {
+    "node": _name,
+    "model": _text,
+    "port": _whole(0, _HIGHEST_PORT),
+    "listen": _endpoints(0),
+    "connect": _endpoints(1),
+    "multicast": _yes_no,
+    "realm": _name,
+    "insecure": _yes_no,
+    "layers": _whole(0, _LIMITS.layers),
+    "fanout": _whole(0, _LIMITS.fanout),
+    "deadline": _seconds,
+    "queue_jobs": _whole(1, 65_536),
+    "queue_bytes": _whole(1024 * 1024, 16 * 1024 * 1024 * 1024),
+    "proposal_tokens": _whole(16, 8192),
+    "slots": _whole(0, 256),
+    "log_level": _level,
+}
+
+_OTHER_VARIABLES = ("DMOA_CACHE", "DMOA_CONFIG", "DMOA_URL")
+"""Variables that are no settings of a node: where weights and this file lie, whom to ask."""
+
+_Read = dict[str, tuple[str, object]]
+
+
+def _parsed(source: str, key: str, value: object) -> tuple[str, object]:
+    try:
+        return source, _PARSERS[key](value)
+    except ValueError as wanted:
+        raise ConfigError(f"{source}: {key} must be {wanted}, not {value!r}") from None
+
+
+def _suggestion(word: str, known: list[str], kind: str) -> str:
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"{kind}: {', '.join(known)}"
+
+
+def _from_file(file: Path | None, environ: Mapping[str, str]) -> _Read:
+    if file is None and (named := environ.get("DMOA_CONFIG")):
+        file = Path(named)
+    if file is None:
+        root = environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()
+        file = Path(root, "dmoa", "config.toml")
+        if not file.is_file():
+            return {}
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise ConfigError(f"{file}: is not TOML: {error}") from None
+    for key in table:
+        if key not in _PARSERS:
+            hint = _suggestion(key, sorted(_PARSERS), "known keys")
+            raise ConfigError(f"{file}: there is no setting {key!r}", hint=hint)
+    return {key: _parsed(str(file), key, value) for key, value in table.items()}
+
+
+def _from_environ(environ: Mapping[str, str]) -> _Read:
+    read: _Read = {}
+    known = sorted([f"DMOA_{key.upper()}" for key in _PARSERS] + list(_OTHER_VARIABLES))
+    for variable in sorted(name for name in environ if name.startswith("DMOA_")):
+        if variable not in known:
+            hint = _suggestion(variable, known, "known variables")
+            raise ConfigError(f"{variable}: there is no such setting", hint=hint)
+        if variable not in _OTHER_VARIABLES:
+            key = variable.removeprefix("DMOA_").lower()
+            read[key] = _parsed(variable, key, _from_text(key, environ[variable]))
+    return read
+
+
+def _from_flags(flags: Mapping[str, object]) -> _Read:
+    given = {key: value for key, value in flags.items() if value is not None and value != ()}
+    return {key: _parsed(f"--{key.replace('_', '-')}", key, value) for key, value in given.items()}
