@@ -15,13 +15,13 @@ DmoaError                          code, status, hint; never raised itself
 │   └── ExpiredError               504           its deadline passed
 ├── BackendError                   502           the language model failed
 │   ├── BackendUnavailableError    503           it cannot be reached, or died
-│   ├── BackendRefusedError        400           bad key, unknown model, bad parameter; its own words
+│   ├── BackendRefusedError        400           bad key, model or parameter; its own words
 │   │   └── ContextLengthError                   the prompt does not fit its context
 │   ├── BackendRubbishError        502           it answered what cannot be understood
 │   └── BackendTimeoutError        504           it stalled
 └── NetworkError                   503           the network between the nodes failed
     ├── UnreachableError                         nothing ran there; another peer may be asked
-    ├── PeerGoneError                            the peer vanished in the middle; its job may have run
+    ├── PeerGoneError                            the peer vanished; its job may have run
     └── PeerSilentError                          the peer stayed silent past the patience
 ```
 

@@ -9,6 +9,8 @@ from dmoa.core.messages import Message
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
 
+_USUAL = Sampling()
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -21,7 +23,7 @@ class Asked:
     query: QueryId
     turns: tuple[Turn, ...]
     mixture: Mixture
-    sampling: Sampling = Sampling()
+    sampling: Sampling = _USUAL
     deadline: float | None = None
     options: str = ""
     notes: tuple[str, ...] = ()

@@ -13,8 +13,9 @@ class Limits:
     """Jobs at one node, waiting or in service, places kept for own queries included."""
     queue_bytes: int = 32 * 1024 * 1024
     """Bytes of prompts and proposals held for those jobs."""
-    message_bytes: int = 1024 * 1024
-    """Bytes of one message between nodes, encoded."""
+    message_bytes: int = 8 * 1024 * 1024
+    """Bytes of one message between nodes, encoded: the largest conversation with the
+    proposals of the largest fanout fits, even if every character needs an escape."""
     conversation_bytes: int = 256 * 1024
     """Bytes of the conversation of one query."""
     proposal_bytes: int = 32 * 1024
@@ -25,6 +26,8 @@ class Limits:
     """Tokens of one answer, however many the user asks for."""
     view: int = 128
     """Peers that one node remembers."""
+    remembered: int = 4096
+    """Names of peers' ended jobs, kept to know a doubled message."""
     layers: int = 8
     """Largest M of a query."""
     fanout: int = 32
@@ -41,3 +44,5 @@ class Timing:
     """Without a digest for so long, a peer is no longer asked."""
     deadline: float = 300.0
     """From question to answer, where the user names none."""
+    deadline_max: float = 86400.0
+    """However long a user or a peer would wait."""

@@ -1,0 +1,242 @@
+"""The whole protocol of one participant: events in, effects out (Algorithm 1).
+
+Theory of operation. As a *home* the agent leads its user's queries through their layers
+(`home`, `query`). As a *peer* it takes others' jobs. Both meet before its own model, in
+one queue (`bench`, `queue`). What it knows of others are their digests (`view`); what
+others know of it is its own (`gauge`). Time passes only through `now`; `deadline` says
+when the agent wants to be woken if nothing else happens before (`wants`).
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import assert_never
+
+from dmoa.core.bench import Bench
+from dmoa.core.digest import Digest
+from dmoa.core.effects import Announce, Effect, Send
+from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
+from dmoa.core.gauge import Gauge
+from dmoa.core.home import Home
+from dmoa.core.job import Completion, Fault, Job, Profile
+from dmoa.core.limits import Limits, Timing
+from dmoa.core.messages import (
+    Decline,
+    Failure,
+    Farewell,
+    Gossip,
+    Message,
+    Proposal,
+    Propose,
+    Withdraw,
+)
+from dmoa.core.names import JobId, NodeId, QueryId, query_name
+from dmoa.core.queue import Entry, Queue
+from dmoa.core.view import View
+from dmoa.core.wants import Wants
+
+
+class Agent:
+    """The mind of one node.
+
+    When a query is asked, exactly one of `Deliver` or `Fail` follows, by its deadline,
+    whatever the network does and however many peers fall silent; unless it is abandoned.
+    When a peer proposes a job, it is served in the order of arrival, or declined at once.
+    When a proposer is lost, late, declines or fails, its layer goes on without it.
+    When a proposal comes late, twice, or from a stranger, it changes nothing.
+    When aggregation fails, the proposal most like the others is delivered, marked so.
+    When a query ends or is abandoned, all its jobs are withdrawn, everywhere.
+    When `Serve` was wanted, the body owes exactly one `Served` or `Faltered`.
+    """
+
+    def __init__(  # noqa: PLR0913  (what makes two agents alike, for replay)
+        self,
+        node: NodeId,
+        profile: Profile,
+        *,
+        rng: Random,
+        now: float,
+        incarnation: int = 1,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
+        url: str = "",
+    ) -> None:
+        """Begin a life at `now` seconds; `incarnation` grows with every life of this node."""
+        self.node = node
+        self.profile = profile
+        self.limits = limits or Limits()
+        self.timing = timing or Timing()
+        self._url = url
+        self._incarnation = incarnation
+        self._sequence = 0
+        self._minted = 0
+        self._wants = Wants()
+        self._past: dict[JobId, None] = {}
+        self.view = View(size=self.limits.view, silence=self.timing.silence)
+        self.gauge = Gauge(now, slots=profile.slots)
+        self.queue = Queue(
+            slots=profile.slots, jobs=self.limits.queue_jobs, size=self.limits.queue_bytes
+        )
+        self._bench = Bench(profile, self.limits, self.queue, self.gauge, self._wants)
+        self._home = Home(node, self.limits, self.timing, rng, self.view, self._bench, self._wants)
+        self._wants.wake(now, "gossip", node)
+
+    # -- what can be asked of it -------------------------------------------------------
+
+    @property
+    def deadline(self) -> float:
+        """When to tell `Woke`, at the latest."""
+        deadline = self._wants.next
+        assert deadline is not None, "there is always a next digest to send"
+        return deadline
+
+    @property
+    def queries(self) -> int:
+        """Own queries under way."""
+        return len(self._home.queries)
+
+    def mint(self) -> QueryId:
+        """Make a name for the next query; no part of the state that `handle` works on."""
+        self._minted += 1
+        return query_name(self.node, self._incarnation, self._minted)
+
+    def digest(self, now: float) -> Digest:
+        """Tell how this node stands."""
+        gauge = self.gauge
+        return Digest(
+            node=self.node,
+            incarnation=self._incarnation,
+            sequence=self._sequence,
+            model=self.profile.model,
+            slots=self.profile.slots,
+            length=len(self.queue),
+            mean_length=gauge.mean_length,
+            arrival_rate=gauge.queries.value(now),
+            service_time=gauge.service_time(),
+            proposer_time=gauge.service_time("proposer"),
+            aggregator_time=gauge.service_time("aggregator"),
+            utilisation=gauge.utilisation,
+            url=self._url,
+        )
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.queue.check()
+        self.view.check()
+        self._home.check()
+        self._wants.check()
+        assert len(self._past) <= self.limits.remembered
+
+    # -- the door ----------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take what happened; tell what should be done, in this order. The only door."""
+        self.gauge.advance(now)
+        match event:
+            case Asked():
+                self._home.ask(event, now)
+            case Received():
+                self._received(event.sender, event.message, now)
+            case Lost():
+                self._home.ended(event.peer, event.job, "lost", now, event.detail)
+            case Served():
+                self._served(event.job, event.completion, now)
+            case Faltered():
+                self._faltered(event.job, event.fault, now)
+            case Woke():
+                pass
+            case Abandoned():
+                self._home.abandon(event.query, now)
+            case _:
+                assert_never(event)
+        self._ring(now)
+        self._bench.fill(now)
+        self.gauge.level(self.queue.waiting, self.queue.serving)
+        return self._wants.taken()
+
+    def _ring(self, now: float) -> None:
+        """Act on every timer that is due."""
+        for kind, subject in self._wants.due(now):
+            match kind:
+                case "gossip":
+                    self._sequence += 1
+                    self._wants.want(Announce(self.digest(now)))
+                    self._wants.wake(now + self.timing.gossip, "gossip", subject)
+                case "layer":
+                    self._home.next_stage(self._home.queries[QueryId(subject)], now)
+                case "query":
+                    self._home.expire(QueryId(subject), now)
+                case "job":
+                    self._bench.drop(JobId(subject))
+                case _:
+                    assert_never(kind)
+
+    # -- the own model -----------------------------------------------------------------
+
+    def _served(self, job: JobId, completion: Completion, now: float) -> None:
+        entry, queued, service = self._bench.served(job, now)
+        if entry.stopping:
+            return
+        if not entry.own:
+            message = Proposal(job, completion, queued, service)
+            self._wants.want(Send(entry.job.home, message))
+        elif entry.job.role == "proposer":
+            self._home.proposed(self.node, Proposal(job, completion, queued, service), now)
+        else:
+            self._home.aggregated(job, completion, queued, service, now)
+
+    def _faltered(self, job: JobId, fault: Fault, now: float) -> None:
+        entry = self._bench.faltered(job, fault, now)
+        if entry is None or entry.stopping:
+            return
+        if entry.own:
+            self._home.faltered(job, fault, now)
+        else:
+            self._wants.want(Send(entry.job.home, Failure(job, fault.detail or fault.code)))
+
+    # -- peers -------------------------------------------------------------------------
+
+    def _received(self, sender: NodeId, message: Message, now: float) -> None:
+        match message:
+            case Propose():
+                self._invited(sender, message.job, now)
+            case Proposal():
+                self._home.proposed(sender, message, now)
+            case Decline():
+                detail = f"its queue holds {message.length} jobs"
+                self._home.ended(sender, message.job, "declined", now, detail)
+            case Failure():
+                self._home.ended(sender, message.job, "failed", now, message.detail)
+            case Withdraw():
+                self._withdrawn(sender, message.job)
+            case Gossip():
+                if message.digest.node == sender and self.view.hear(message.digest, now):
+                    self._home.bereaved(sender, now, "it started anew")
+            case Farewell():
+                self.view.leave(sender)
+                self._home.bereaved(sender, now, "it left")
+            case _:
+                assert_never(message)
+
+    def _invited(self, sender: NodeId, job: Job, now: float) -> None:
+        """A peer proposes a job: take it, or decline it at once."""
+        if sender != job.home or job.id in self._past:
+            return
+        self._remember(job.id)
+        expires = now + min(job.patience, self.timing.deadline_max)
+        if self._bench.enter(Entry(job, own=False, entered=now, expires=expires)):
+            self._wants.wake(expires, "job", job.id)
+        else:
+            self._wants.want(Send(sender, Decline(job.id, len(self.queue))))
+
+    def _withdrawn(self, sender: NodeId, job: JobId) -> None:
+        """A home wants its job no more; one that is still on its way will not be taken."""
+        if job.startswith(f"{sender}/"):
+            self._remember(job)
+            self._bench.drop(job)
+
+    def _remember(self, job: JobId) -> None:
+        """Keep the name of a peer's job, so that a doubled message is not served twice."""
+        self._past[job] = None
+        if len(self._past) > self.limits.remembered:
+            del self._past[next(iter(self._past))]

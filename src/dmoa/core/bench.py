@@ -1,0 +1,77 @@
+"""Where jobs are served: the queue before the own model, and what is measured there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dmoa.core.effects import Cancel, Serve
+from dmoa.core.gauge import Gauge
+from dmoa.core.job import Fault, Profile
+from dmoa.core.limits import Limits
+from dmoa.core.names import JobId
+from dmoa.core.prompts import SQUEEZES, render
+from dmoa.core.queue import Entry, Queue
+from dmoa.core.wants import Wants
+
+
+@dataclass(slots=True)
+class Bench:
+    """The serving half of an agent, alike for own jobs and those of peers.
+
+    When a job is started, its service ends by exactly one `served` or `faltered`; a slot
+    is free only then, also where the service was cancelled: a model that is still busy is
+    never given more than it has slots for.
+    """
+
+    profile: Profile
+    limits: Limits
+    queue: Queue
+    gauge: Gauge
+    wants: Wants
+
+    def enter(self, entry: Entry) -> bool:
+        """Offer a job to the queue; False when it is full."""
+        self.gauge.jobs.tick(entry.entered)
+        if self.queue.enter(entry):
+            return True
+        self.gauge.declined += 1
+        return False
+
+    def fill(self, now: float) -> None:
+        """Give every free slot the job that came first."""
+        while (entry := self.queue.start(now)) is not None:
+            self._serve(entry, now)
+
+    def _serve(self, entry: Entry, now: float) -> None:
+        prompt = render(entry.job, self.profile, self.limits, squeeze=entry.squeeze)
+        self.wants.want(Serve(entry.job, prompt, max(0.0, entry.expires - now)))
+
+    def drop(self, job: JobId) -> None:
+        """Nobody wants this job any more: take it out, or stop its service."""
+        self.wants.unwake("job", job)
+        if self.queue.withdraw(job) is None:
+            entry = self.queue.in_service(job)
+            if entry is not None and not entry.stopping:
+                entry.stopping = True
+                self.wants.want(Cancel(job))
+
+    def served(self, job: JobId, now: float) -> tuple[Entry, float, float]:
+        """Free the slot of a completed job; with the seconds it waited and was in service."""
+        entry = self.queue.finish(job)
+        assert entry is not None, f"{job} was served without being in service"
+        assert entry.started is not None
+        self.wants.unwake("job", job)
+        seconds = now - entry.started
+        self.gauge.served(entry.job.role, seconds)
+        return entry, entry.started - entry.entered, seconds
+
+    def faltered(self, job: JobId, fault: Fault, now: float) -> Entry | None:
+        """Free the slot of a job that failed; None where it is served again, with less."""
+        entry = self.queue.in_service(job)
+        assert entry is not None, f"{job} faltered without being in service"
+        if fault.code == "too_long" and not entry.stopping and entry.squeeze < SQUEEZES:
+            entry.squeeze += 1
+            self._serve(entry, now)
+            return None
+        self.wants.unwake("job", job)
+        return self.queue.finish(job)

@@ -1,0 +1,161 @@
+"""One query on its way through its layers.
+
+Theory of operation. A query is *proposing* in layer 1..M, then *aggregating*, then
+ended. In a layer it has up to k+1 *seats*: seat 0 is home's own model, the others are
+peers drawn afresh. A seat is pending until its job ends (ok, declined, lost, failed)
+or the layer's patience does (late). When no seat is pending the layer is over, and its
+proposals, in the order of their arrival, are what the next layer reads. A layer that
+brings no proposal leaves those of the layer before in force.
+
+```text
+asked -> layer 1 -> ... -> layer M -> aggregating -> delivered
+           |                   |            |
+           +-------------------+------------+--> refused, delivered degraded, abandoned
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from dmoa.core.effects import Outcome, Trace, Visit
+from dmoa.core.events import Asked
+from dmoa.core.job import Completion, Job, Sampling
+from dmoa.core.limits import Limits
+from dmoa.core.names import JobId, NodeId, Role, job_name
+from dmoa.core.prompts import cut_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A proposal that came in: by whom, and what."""
+
+    node: NodeId
+    completion: Completion
+
+
+@dataclass(slots=True)
+class Query:
+    """The state of one query at its home."""
+
+    asked: Asked
+    home: NodeId
+    began: float
+    expires: float
+    limits: Limits
+    layer: int = 0
+    pending: dict[JobId, NodeId] = field(default_factory=dict[JobId, NodeId])
+    visits: dict[JobId, Visit] = field(default_factory=dict[JobId, Visit])
+    fresh: list[Kept] = field(default_factory=list[Kept])
+    kept: list[Kept] = field(default_factory=list[Kept])
+    degraded: list[str] = field(default_factory=list[str])
+
+    @property
+    def layers(self) -> int:
+        """M."""
+        return self.asked.mixture.layers
+
+    @property
+    def aggregating(self) -> bool:
+        """Tell whether the last job, home's own aggregation, is under way."""
+        return self.layer > self.layers
+
+    @property
+    def conversation(self) -> int:
+        """Bytes of what the user sent."""
+        turns = sum(len(turn.content.encode()) + len(turn.extra) for turn in self.asked.turns)
+        return turns + len(self.asked.options)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the query may come to hold: its conversation and two layers' proposals."""
+        proposals = 2 * (self.asked.mixture.fanout + 1) if self.layers else 0
+        return self.conversation + proposals * self.limits.proposal_bytes
+
+    def patience(self, now: float) -> float:
+        """Share the seconds that are left among the stages that are left, this one included."""
+        stages = self.layers - self.layer + 2
+        return max(0.0, self.expires - now) / max(1, stages)
+
+    def job(self, seat: int, node: NodeId, now: float, patience: float) -> Job:
+        """Seat a node in the layer under way, and make its job."""
+        role: Role = "aggregator" if self.aggregating else "proposer"
+        job = Job(
+            id=job_name(self.asked.query, self.layer, seat),
+            query=self.asked.query,
+            home=self.home,
+            role=role,
+            layer=self.layer,
+            turns=self.asked.turns,
+            proposals=tuple(kept.completion.text for kept in self.kept),
+            sampling=self._sampling(role, seat),
+            patience=patience,
+            options=self.asked.options if role == "aggregator" else "",
+        )
+        self.pending[job.id] = node
+        self.visits[job.id] = Visit(
+            job=job.id, layer=self.layer, role=role, node=node, sent=now - self.began
+        )
+        return job
+
+    def _sampling(self, role: Role, seat: int) -> Sampling:
+        """Give the aggregator what the user chose, and proposers their own way, for diversity.
+
+        A user's seed still makes every proposer's draw repeatable, and different.
+        """
+        chosen = self.asked.sampling
+        if role == "aggregator":
+            return chosen
+        seed = None if chosen.seed is None else (chosen.seed + 1000 * self.layer + seat) % 2**31
+        return Sampling(seed=seed)
+
+    def end(self, job: JobId, outcome: Outcome, now: float, detail: str = "") -> Visit:
+        """Free a seat without a proposal, and say so."""
+        node = self.pending.pop(job)
+        visit = replace(
+            self.visits[job], outcome=outcome, ended=now - self.began, detail=detail[:200]
+        )
+        self.visits[job] = visit
+        where = "the aggregation" if visit.role == "aggregator" else f"layer {visit.layer}"
+        self.degraded.append(
+            f"{outcome}: {node} in {where}" + (f" ({visit.detail})" if detail else "")
+        )
+        return visit
+
+    def take(
+        self, job: JobId, completion: Completion, queued: float, service: float, now: float
+    ) -> Visit:
+        """Free a seat with its completion; a proposal is cut to the limit and kept."""
+        node = self.pending.pop(job)
+        visit = replace(
+            self.visits[job],
+            outcome="ok",
+            model=completion.model,
+            ended=now - self.began,
+            queued_seconds=queued,
+            service_seconds=service,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+        )
+        self.visits[job] = visit
+        if visit.role == "proposer":
+            text = cut_bytes(completion.text, self.limits.proposal_bytes)
+            self.fresh.append(Kept(node, replace(completion, text=text)))
+        return visit
+
+    def turn_over(self) -> None:
+        """End the layer: what it brought, if anything, is what the next stage reads."""
+        if self.fresh:
+            self.kept, self.fresh = self.fresh, []
+        self.layer += 1
+
+    def trace(self, now: float) -> Trace:
+        """Tell what happened so far."""
+        return Trace(
+            query=self.asked.query,
+            home=self.home,
+            mixture=self.asked.mixture,
+            jobs=tuple(self.visits.values()),
+            degraded=tuple(self.degraded),
+            seconds=now - self.began,
+        )

@@ -1,0 +1,51 @@
+"""The weather of a world: loss, delay, doubling, crashes, failing models.
+
+Which faults a world has at all is drawn per seed, not only how much of each: worlds then
+differ in kind. Shares are probabilities, times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How badly a world treats its agents.
+
+    `loss` and `doubling` are per message; a delay is drawn uniformly from 0 to `delay`
+    for each, so that messages overtake one another. `broken` is the share of services
+    that end in a fault. A crash takes a node out with everything in it; with `notice`
+    its peers are told at once, as by a broken link. A crashed node starts anew, empty,
+    after `repair` seconds.
+    """
+
+    loss: float = 0.0
+    delay: float = 0.0
+    doubling: float = 0.0
+    broken: float = 0.0
+    crashes: int = 0
+    notice: bool = True
+    repair: float = 10.0
+
+    @classmethod
+    def draw(cls, rng: Random) -> Faults:
+        """Draw the weather of one world."""
+
+        def maybe(value: float) -> float:
+            return value if rng.random() < 0.5 else 0.0  # noqa: PLR2004  (a fair coin)
+
+        return cls(
+            loss=maybe(rng.choice([0.01, 0.1, 0.5, 1.0])),
+            delay=maybe(rng.choice([0.01, 1.0, 20.0])),
+            doubling=maybe(rng.choice([0.1, 1.0])),
+            broken=maybe(rng.choice([0.05, 0.5, 1.0])),
+            crashes=int(maybe(rng.randint(1, 4))),
+            notice=rng.random() < 0.5,  # noqa: PLR2004
+            repair=rng.choice([1.0, 10.0, 1000.0]),
+        )
+
+
+CALM = Faults()
+"""Nothing goes wrong."""

@@ -1,0 +1,251 @@
+"""Many agents on one virtual clock: the product's own protocol, dreamt.
+
+Happenings are kept in a heap of (time, order, node, happening); ties are broken by the
+order of scheduling. Arrivals, links, services and crashes draw from streams of their
+own, so that switching one fault on does not reshuffle the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+from typing import assert_never
+
+from dmoa.core.agent import Agent
+from dmoa.core.effects import (
+    Announce,
+    Answer,
+    Cancel,
+    Deliver,
+    Effect,
+    Fail,
+    Refusal,
+    Report,
+    Send,
+    Serve,
+)
+from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
+from dmoa.core.history import Record
+from dmoa.core.job import Completion, Fault, FaultCode, Profile, Turn
+from dmoa.core.limits import Limits, Timing
+from dmoa.core.messages import Farewell, Gossip, Message, Propose
+from dmoa.core.mixture import Mixture
+from dmoa.core.names import JobId, NodeId, QueryId
+from dmoa.sim.faults import CALM, Faults
+from dmoa.sim.laws import Law
+
+_BREAKS: tuple[FaultCode, ...] = ("unavailable", "rubbish", "timeout", "too_long")
+
+
+@dataclass(slots=True)
+class End:
+    """How one query ended: an answer or a refusal, and when (seconds)."""
+
+    asked: float
+    ended: float | None = None
+    result: Answer | Refusal | None = None
+    ends: int = 0
+    abandoned: bool = False
+    orphaned: bool = False
+
+
+@dataclass(slots=True)
+class World:
+    """Agents, links and models on virtual time.
+
+    `watch` is called after every event of every agent. With `record`, each life of each
+    node keeps its history.
+    """
+
+    nodes: int
+    service: Law
+    seed: int
+    faults: Faults = CALM
+    slots: int = 1
+    limits: Limits = field(default_factory=Limits)
+    timing: Timing = field(default_factory=Timing)
+    watch: Callable[[Agent], None] | None = None
+    record: bool = False
+    now: float = 0.0
+    events: int = 0
+    agents: dict[NodeId, Agent] = field(default_factory=dict[NodeId, Agent], init=False)
+    queries: dict[QueryId, End] = field(default_factory=dict[QueryId, End], init=False)
+    histories: dict[str, list[Record]] = field(default_factory=dict[str, list[Record]], init=False)
+    _heap: list[tuple[float, int, NodeId, int, Event]] = field(
+        default_factory=list[tuple[float, int, NodeId, int, Event]], init=False
+    )
+    _order: int = field(default=0, init=False)
+    _lives: dict[NodeId, int] = field(default_factory=dict[NodeId, int], init=False)
+    _awake: dict[NodeId, float] = field(default_factory=dict[NodeId, float], init=False)
+    _working: set[tuple[NodeId, int, JobId]] = field(
+        default_factory=set[tuple[NodeId, int, JobId]], init=False
+    )
+    _links: Random = field(init=False)
+    _services: Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Bring every agent to life at time 0, already knowing the others."""
+        self._links = Random(f"{self.seed}/links")
+        self._services = Random(f"{self.seed}/services")
+        for number in range(1, self.nodes + 1):
+            self.birth(NodeId(f"n{number}"))
+        for digest in [agent.digest(0.0) for agent in self.agents.values()]:
+            for node, agent in self.agents.items():
+                if node != digest.node:
+                    self._tell(agent, Received(digest.node, Gossip(digest)))
+
+    # -- what can be done to it --------------------------------------------------------
+
+    def birth(self, node: NodeId) -> None:
+        """Start a node, empty."""
+        life = self._lives[node] = self._lives.get(node, 0) + 1
+        self.agents[node] = Agent(
+            node,
+            Profile(model="law", slots=self.slots),
+            rng=Random(f"{self.seed}/{node}/{life}"),
+            now=self.now,
+            incarnation=life,
+            limits=self.limits,
+            timing=self.timing,
+        )
+        self._rouse(self.agents[node])
+
+    def crash(self, node: NodeId) -> None:
+        """Take a node out, with all it knew; its own queries have no home any more."""
+        del self.agents[node]
+        self._awake.pop(node, None)
+        self._working = {work for work in self._working if work[0] != node}
+        for name, end in self.queries.items():
+            if name.startswith(f"{node}/") and end.ended is None:
+                end.orphaned = True
+        if self.faults.notice:
+            for peer in list(self.agents):
+                self._schedule(self.now, peer, Received(node, Farewell()))
+
+    def ask(self, node: NodeId, mixture: Mixture, *, deadline: float | None = None) -> QueryId:
+        """Ask a query at a node now."""
+        agent = self.agents[node]
+        query = agent.mint()
+        self.queries[query] = End(self.now)
+        turns = (Turn("user", f"question {query}"),)
+        self._tell(agent, Asked(query, turns, mixture, deadline=deadline))
+        return query
+
+    def abandon(self, query: QueryId) -> None:
+        """The user of a query leaves."""
+        node = NodeId(query.split("/")[0])
+        if node in self.agents and self.queries[query].ended is None:
+            self.queries[query].abandoned = True
+            self._tell(self.agents[node], Abandoned(query))
+
+    def run(self, until: float) -> None:
+        """Let time pass up to `until` seconds."""
+        while self._heap and self._heap[0][0] <= until:
+            self.now, _, node, life, event = heappop(self._heap)
+            agent = self.agents.get(node)
+            if agent is None or life not in (0, self._lives[node]):
+                continue
+            if isinstance(event, Woke):
+                if self._awake.get(node) != self.now:
+                    continue
+                del self._awake[node]
+            if isinstance(event, Served | Faltered):
+                work = (node, life, event.job)
+                if work not in self._working:
+                    continue
+                self._working.discard(work)
+            self._tell(agent, event)
+        self.now = until
+
+    @property
+    def at_work(self) -> int:
+        """Jobs in service anywhere."""
+        return len(self._working)
+
+    # -- how it happens ----------------------------------------------------------------
+
+    def _schedule(self, at: float, node: NodeId, event: Event, life: int = 0) -> None:
+        """Let something happen to a node, or only to one life of it."""
+        self._order += 1
+        heappush(self._heap, (at, self._order, node, life, event))
+
+    def _rouse(self, agent: Agent) -> None:
+        """Schedule the agent's next waking, if it is new."""
+        deadline = agent.deadline
+        if self._awake.get(agent.node) != deadline:
+            self._awake[agent.node] = deadline
+            self._schedule(deadline, agent.node, Woke(), self._lives[agent.node])
+
+    def _tell(self, agent: Agent, event: Event) -> None:
+        effects = agent.handle(event, self.now)
+        self.events += 1
+        if self.record:
+            life = f"{agent.node}/{self._lives[agent.node]}"
+            record = Record(self.now, event, tuple(effects))
+            self.histories.setdefault(life, []).append(record)
+        for effect in effects:
+            self._do(agent, effect)
+        self._rouse(agent)
+        if self.watch is not None:
+            self.watch(agent)
+
+    def _do(self, agent: Agent, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._carry(agent.node, effect.to, effect.message)
+            case Announce():
+                for peer in list(self.agents):
+                    if peer != agent.node:
+                        self._carry(agent.node, peer, Gossip(effect.digest))
+            case Serve():
+                self._serve(agent.node, effect)
+            case Cancel():
+                self._stop(agent.node, effect.job)
+            case Report():
+                pass
+            case Deliver():
+                self._end(effect.query, effect.answer)
+            case Fail():
+                self._end(effect.query, effect.refusal)
+            case _:
+                assert_never(effect)
+
+    def _end(self, query: QueryId, result: Answer | Refusal) -> None:
+        end = self.queries[query]
+        end.ends += 1
+        end.ended, end.result = self.now, result
+
+    def _carry(self, sender: NodeId, to: NodeId, message: Message) -> None:
+        """Carry a message over a link that may lose, delay or double it."""
+        faults, rng = self.faults, self._links
+        for _ in range(2 if faults.doubling and rng.random() < faults.doubling else 1):
+            if faults.loss and rng.random() < faults.loss:
+                continue
+            delay = rng.uniform(0.0, faults.delay) if faults.delay else 0.0
+            if isinstance(message, Propose) and to not in self.agents and faults.notice:
+                self._schedule(self.now + delay, sender, Lost(to, message.job.id))
+            else:
+                self._schedule(self.now + delay, to, Received(sender, message))
+
+    def _serve(self, node: NodeId, effect: Serve) -> None:
+        """Let the model take its time, then complete or fail."""
+        life = self._lives[node]
+        work = (node, life, effect.job.id)
+        assert work not in self._working, "a job is served twice at once"
+        self._working.add(work)
+        seconds = self.service.draw(self._services)
+        broken = self.faults.broken and self._services.random() < self.faults.broken
+        outcome: Event = Served(
+            effect.job.id, Completion(f"{node} says {seconds:.6f}", "law", 10, 10)
+        )
+        if broken:
+            code = self._services.choice(_BREAKS)
+            outcome = Faltered(effect.job.id, Fault(code))
+        self._schedule(self.now + seconds, node, outcome, life)
+
+    def _stop(self, node: NodeId, job: JobId) -> None:
+        """Stop a service at once; what was scheduled for its end finds it gone."""
+        life = self._lives[node]
+        self._schedule(self.now, node, Faltered(job, Fault("stopped")), life)
