@@ -33,11 +33,15 @@ from __future__ import annotations
 
 
 class DmoaError(Exception):
-    """The root of all of dmoa's errors; `hint` says what to do about it."""
+    """The root of all of dmoa's errors; `hint` says what to do about it.
+
+    `trace` is what happened to the query, where it was one (`dmoa.core.effects.Trace`).
+    """
 
     code = "dmoa_error"
     status = 500
     exit_code = 1
+    trace: object | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

@@ -1,0 +1,377 @@
+"""An agent made to live: effects are carried out on a real network and a real model.
+
+The node never decides what a query does next. It tells the agent what happened, in the
+order in which it happened, and does what the agent wants. Tokens bypass the agent: they
+flow from the backend to whoever follows the query, here or at its home.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from random import Random
+from types import TracebackType
+from typing import Self, assert_never
+
+from dmoa.core.agent import Agent
+from dmoa.core.digest import Digest
+from dmoa.core.effects import (
+    Announce,
+    Answer,
+    Cancel,
+    Deliver,
+    Effect,
+    Fail,
+    Report,
+    Send,
+    Serve,
+)
+from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
+from dmoa.core.job import Fault, Job, Profile, Sampling, Turn
+from dmoa.core.limits import Limits, Timing
+from dmoa.core.messages import (
+    Decline,
+    Failure,
+    Farewell,
+    Gossip,
+    Message,
+    Piece,
+    Proposal,
+    Propose,
+    Withdraw,
+)
+from dmoa.core.mixture import Mixture
+from dmoa.core.names import JobId, NodeId
+from dmoa.errors import (
+    BackendUnavailableError,
+    DmoaError,
+    LocalProtocolError,
+    NetworkError,
+    ProtocolError,
+)
+from dmoa.runtime.faults import error_of
+from dmoa.runtime.ports import Backend, Frames, Network
+from dmoa.runtime.slots import serve
+from dmoa.runtime.streams import Followers, Guests, Progress, Token
+
+_GRACE = 2.0
+"""Seconds after its patience until a call to a peer is given up in any case."""
+
+
+class Node:
+    """One participant: an agent with a network and a backend.
+
+    Made by `dmoa.start` or `dmoa.assemble`; an async context manager. All methods belong
+    to the loop it was opened on. What a follower has not read yet is kept for it; the
+    bound is the length of one answer and its drafts (`Limits.answer_tokens`).
+    """
+
+    def __init__(  # noqa: PLR0913  (its parts)
+        self,
+        network: Network,
+        backend: Backend,
+        *,
+        mixture: Mixture | None = None,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
+        rng: Random | None = None,
+        incarnation: int = 1,
+        url: str = "",
+    ) -> None:
+        self.mixture = mixture or Mixture()
+        self.limits = limits or Limits()
+        self.timing = timing or Timing()
+        self.url = url
+        self._network = network
+        self._backend = backend
+        self._rng = rng or Random()
+        self._incarnation = incarnation
+        self._agent: Agent | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._followers = Followers()
+        self._guests = Guests()
+        self._calls: dict[JobId, asyncio.Task[None]] = {}
+        self._services: dict[JobId, asyncio.Task[Served | Faltered]] = {}
+
+    # -- life --------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Load the model, join the peers, begin to gossip; BackendError, NetworkError."""
+        await self._backend.open()
+        try:
+            self._agent = Agent(
+                self.id,
+                self._backend.profile,
+                rng=self._rng,
+                now=asyncio.get_running_loop().time(),
+                incarnation=self._incarnation,
+                limits=self.limits,
+                timing=self.timing,
+                url=self.url,
+            )
+            await self._network.open(self)
+        except BaseException:
+            self._agent = None
+            await self._backend.close()
+            raise
+        self._tell(Woke())
+
+    async def close(self) -> None:
+        """End everything under way, leave the peers, let go of the model."""
+        self._agent = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._followers.end(BackendUnavailableError(f"node {self.id} is shutting down"))
+        calls, services = list(self._calls.values()), list(self._services.values())
+        for task in (*calls, *services):
+            task.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await asyncio.gather(*services, return_exceptions=True)
+        await self._network.close()
+        await self._backend.close()
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.close()
+
+    # -- what users see ----------------------------------------------------------------
+
+    @property
+    def id(self) -> NodeId:
+        """Its name."""
+        return self._network.node
+
+    @property
+    def profile(self) -> Profile:
+        """Its model."""
+        return self._backend.profile
+
+    @property
+    def peers(self) -> list[tuple[Digest, float]]:
+        """The digests of the living peers, by name, with their age in seconds."""
+        return self._mind.view.known(self._now)
+
+    @property
+    def digest(self) -> Digest:
+        """How it stands now."""
+        agent = self._mind
+        agent.gauge.advance(self._now)
+        return agent.digest(self._now)
+
+    async def ask(
+        self,
+        prompt: str | Sequence[Turn],
+        *,
+        mixture: Mixture | None = None,
+        sampling: Sampling | None = None,
+        deadline: float | None = None,
+    ) -> Answer:
+        """Ask, and wait for the whole answer; QueryError or BackendError without one."""
+        async with aclosing(
+            self.follow(prompt, mixture=mixture, sampling=sampling, deadline=deadline)
+        ) as progress:
+            async for item in progress:
+                if isinstance(item, Answer):
+                    return item
+        raise LocalProtocolError("a query ended without an answer")
+
+    async def stream(
+        self,
+        prompt: str | Sequence[Turn],
+        *,
+        mixture: Mixture | None = None,
+        sampling: Sampling | None = None,
+        deadline: float | None = None,
+    ) -> AsyncGenerator[str, None]:
+        """Ask, and get the answer in pieces as they are written.
+
+        An answer that is a proposal, because aggregation failed before its first token,
+        comes whole. Where it failed later, an error is raised: what was streamed is not
+        the answer.
+        """
+        async with aclosing(
+            self.follow(prompt, mixture=mixture, sampling=sampling, deadline=deadline)
+        ) as progress:
+            written = False
+            async for item in progress:
+                if isinstance(item, Token):
+                    written = True
+                    yield item.text
+                elif isinstance(item, Answer) and item.source == "proposal":
+                    if written:
+                        raise BackendUnavailableError(item.trace.degraded[-1])
+                    yield item.completion.text
+
+    async def follow(  # noqa: PLR0913  (everything a question can have)
+        self,
+        prompt: str | Sequence[Turn],
+        *,
+        mixture: Mixture | None = None,
+        sampling: Sampling | None = None,
+        deadline: float | None = None,
+        options: str = "",
+        notes: tuple[str, ...] = (),
+    ) -> AsyncGenerator[Progress, None]:
+        """Ask, and see everything: jobs as they change, drafts, tokens, last the Answer.
+
+        Closing the generator abandons the query: all its jobs stop, everywhere. Raises
+        QueryError or BackendError, with a `trace`, where there is no answer.
+        """
+        query = self._mind.mint()
+        line = self._followers.join(query)
+        ended = False
+        asked = Asked(
+            query,
+            (Turn("user", prompt),) if isinstance(prompt, str) else tuple(prompt),
+            mixture or self.mixture,
+            sampling or Sampling(),
+            deadline,
+            options,
+            notes,
+        )
+        try:
+            self._tell(asked)
+            while not ended:
+                item = await line.get()
+                if isinstance(item, DmoaError):
+                    ended = True
+                    raise item
+                ended = isinstance(item, Answer)
+                yield item
+        finally:
+            self._followers.leave(query)
+            if not ended:
+                self._tell(Abandoned(query))
+
+    # -- what the network sees (Host) --------------------------------------------------
+
+    def heard(self, digest: Digest) -> None:
+        """Take a peer's digest."""
+        self._tell(Received(digest.node, Gossip(digest)))
+
+    def departed(self, peer: NodeId) -> None:
+        """Take a hint that a peer left."""
+        self._tell(Received(peer, Farewell()))
+
+    async def serve(self, caller: NodeId, message: Propose) -> Frames:
+        """Serve a peer's job; closing the generator withdraws it."""
+        async with aclosing(self._guests.serve(caller, message, self._tell)) as frames:
+            async for frame in frames:
+                yield frame
+
+    # -- mind and hands ----------------------------------------------------------------
+
+    @property
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    @property
+    def _mind(self) -> Agent:
+        if self._agent is None:
+            raise BackendUnavailableError("the node is not open", hint="use `async with`")
+        return self._agent
+
+    def _tell(self, event: Event) -> None:
+        """Tell the agent, and do what it wants; a closed node hears nothing."""
+        if self._agent is None:
+            return
+        for effect in self._agent.handle(event, self._now):
+            self._do(effect)
+        self._set_alarm(self._agent.deadline)
+
+    def _set_alarm(self, deadline: float) -> None:
+        if self._alarm is not None:
+            if not self._alarm.cancelled() and self._alarm.when() == deadline:
+                return
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(deadline, self._woke)
+
+    def _woke(self) -> None:
+        self._alarm = None
+        self._tell(Woke())
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._send(effect.to, effect.message)
+            case Announce():
+                self._network.announce(effect.digest)
+            case Serve():
+                self._serve(effect)
+            case Cancel():
+                self._services[effect.job].cancel()
+            case Report():
+                self._followers.show(effect.query, effect.visit)
+            case Deliver():
+                self._followers.show(effect.query, effect.answer)
+            case Fail():
+                self._followers.show(effect.query, error_of(effect.refusal))
+            case _:
+                assert_never(effect)
+
+    def _send(self, to: NodeId, message: Message) -> None:
+        """Say something to a peer: open, end or answer a call."""
+        match message:
+            case Propose():
+                job = message.job.id
+                task = asyncio.create_task(self._call(to, message.job))
+                self._calls[job] = task
+                task.add_done_callback(lambda _: self._calls.pop(job, None))
+            case Withdraw():
+                if (call := self._calls.get(message.job)) is not None:
+                    call.cancel()
+            case Proposal() | Decline() | Failure():
+                self._guests.write(message)
+            case Gossip() | Farewell():
+                raise LocalProtocolError(f"{message.kind} is not sent to one peer")
+            case _:
+                assert_never(message)
+
+    async def _call(self, peer: NodeId, job: Job) -> None:
+        """Give a job to a peer, show its text as it comes, and tell how it ended."""
+        lost = "it ended the call without a reply"
+        try:
+            async with aclosing(
+                self._network.propose(peer, Propose(job), patience=job.patience + _GRACE)
+            ) as frames:
+                async for frame in frames:
+                    if isinstance(frame, Piece):
+                        self._followers.draft(job, frame.text)
+                    else:
+                        self._tell(Received(peer, frame))
+                        return
+        except (NetworkError, ProtocolError) as error:
+            lost = error.message
+        self._tell(Lost(peer, job.id, lost))
+
+    def _serve(self, wish: Serve) -> None:
+        """Put a job on the backend, and tell how it ended, however it ended."""
+        job = wish.job
+
+        def piece(text: str) -> None:
+            if job.home != self.id:
+                self._guests.write(Piece(job.id, text))
+            elif job.role == "aggregator":
+                self._followers.show(job.query, Token(text))
+            else:
+                self._followers.draft(job, text)
+
+        def done(task: asyncio.Task[Served | Faltered]) -> None:
+            del self._services[job.id]
+            stopped = Faltered(job.id, Fault("stopped"))
+            self._tell(stopped if task.cancelled() else task.result())
+
+        task = asyncio.create_task(serve(self._backend, wish, piece))
+        self._services[job.id] = task
+        task.add_done_callback(done)

@@ -1,0 +1,44 @@
+"""One job on a backend: from the wish to serve it to the event that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+
+from dmoa.core.effects import Serve
+from dmoa.core.events import Faltered, Served
+from dmoa.core.job import Fault
+from dmoa.errors import BackendError
+from dmoa.runtime.faults import fault_of
+from dmoa.runtime.ports import Backend
+
+_log = logging.getLogger(__name__)
+
+
+async def serve(backend: Backend, wish: Serve, piece: Callable[[str], None]) -> Served | Faltered:
+    """Run a job to its end; every text goes to `piece` as it is written.
+
+    To cancel the task is to stop the service; the backend has let go of the job when the
+    task is done. Beside a cancellation nothing is ever raised: this is one of the two
+    places where any exception is caught, because a backend may be anybody's code.
+    """
+    job = wish.job.id
+    try:
+        async with (
+            asyncio.timeout(wish.patience),
+            aclosing(backend.generate(wish.prompt)) as tokens,
+        ):
+            async for token in tokens:
+                if not isinstance(token, str):
+                    return Served(job, token)
+                piece(token)
+    except BackendError as error:
+        return Faltered(job, fault_of(error))
+    except TimeoutError:
+        return Faltered(job, Fault("timeout", f"no completion within {wish.patience:.1f} s"))
+    except Exception as error:  # noqa: BLE001  (anybody's code)
+        _log.exception("the backend of job %s raised what no backend may raise", job)
+        return Faltered(job, Fault("rubbish", f"{type(error).__name__} in the backend"))
+    return Faltered(job, Fault("rubbish", "the backend ended without a completion"))
