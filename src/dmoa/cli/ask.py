@@ -1,0 +1,89 @@
+"""`dmoa ask`: one question, one answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import click
+
+from dmoa.cli import render
+from dmoa.cli.options import command, json_option, mixture_options, model_option, url_option
+from dmoa.errors import UsageError
+
+if TYPE_CHECKING:
+    from dmoa.cli.client import End, Happening
+
+
+@dataclass(slots=True)
+class Said:
+    """An answer as far as it came."""
+
+    text: str = ""
+    end: End | None = None
+    drafts: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def relay(happenings: Iterable[Happening], said: Said, *, show: bool) -> None:
+    """Follow a query to its end: its progress on stderr and, if `show`, its text on stdout."""
+    from dmoa.cli.client import Draft, End, Visit
+
+    with render.Follow() as follow:
+        for happening in happenings:
+            match happening:
+                case Visit():
+                    follow.visit(happening)
+                case Draft():
+                    said.drafts[happening.job] = said.drafts.get(happening.job, "") + happening.text
+                    follow.draft(happening)
+                case End():
+                    said.end = happening
+                case str():
+                    said.text += happening
+                    if show:
+                        follow.clear()
+                        render.piece(happening)
+    if show and not said.text.endswith("\n"):
+        render.piece("\n")
+    _notes(said)
+
+
+def _notes(said: Said) -> None:
+    if said.end is None:
+        return
+    if said.end.trace is not None:
+        for reason in said.end.trace.degraded:
+            render.note(reason)
+    if said.end.finish == "length":
+        render.note("the answer was cut at its limit of tokens")
+
+
+def read_prompt(prompt: str) -> str:
+    """Take the prompt as it was given; `-` reads it from stdin."""
+    text = sys.stdin.read() if prompt == "-" else prompt
+    if not text.strip():
+        raise UsageError("the prompt is empty", hint='write it like `dmoa ask "Why?"`')
+    return text
+
+
+@command('dmoa ask "Why is the sky blue?" --layers 2 --fanout 3', "dmoa ask - < prompt.txt")
+@click.argument("prompt")
+@url_option
+@mixture_options()
+@model_option
+@json_option("Write one JSON object instead of text")
+def ask(*, prompt: str, url: str, model: str, as_json: bool, **mixture: int | None) -> None:
+    """Ask the network one question.
+
+    The answer is streamed to stdout. A PROMPT of - is read from stdin.
+    """
+    from dmoa.cli.client import Client, Turn
+
+    turns = [Turn("user", read_prompt(prompt))]
+    said = Said()
+    with Client(url) as node:
+        relay(node.chat(turns, model=model, mixture=mixture), said, show=not as_json)
+    if as_json:
+        render.data({"answer": said.text, "dmoa": said.end.raw if said.end else None})

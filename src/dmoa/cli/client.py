@@ -1,0 +1,361 @@
+"""A thin HTTP client for the API of a node."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx2
+import msgspec
+
+from dmoa.cli.options import DEFAULT_URL
+from dmoa.errors import (
+    BackendError,
+    BackendRubbishError,
+    BackendUnavailableError,
+    ContextLengthError,
+    DmoaError,
+    ExpiredError,
+    ModelNotFoundError,
+    OverloadedError,
+    PeerGoneError,
+    PeerSilentError,
+    QueryError,
+    UnreachableError,
+    UsageError,
+)
+
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 10.0
+_STREAM_SECONDS = 600.0
+"""Between two chunks of an answer; the deadline of a query is the node's affair."""
+_EVENT_BYTES = 4 * 1024 * 1024
+"""Of one chunk of an answer."""
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """One job of a query, as the API shows it."""
+
+    job: str = ""
+    layer: int = 0
+    role: str = "proposer"
+    node: str = ""
+    model: str = ""
+    outcome: str = "pending"
+    sent: float = 0.0
+    ended: float = 0.0
+    queued_seconds: float = 0.0
+    service_seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    detail: str = ""
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """Some more text of a proposal that is being written."""
+
+    job: str
+    node: str = ""
+    layer: int = 0
+    text: str = ""
+
+
+class Mixture(msgspec.Struct, frozen=True):
+    """The mixture of a query, as the API shows it."""
+
+    layers: int = 0
+    fanout: int = 0
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """What happened to a query; ends an answer."""
+
+    query: str = ""
+    home: str = ""
+    mixture: Mixture = Mixture()
+    degraded: tuple[str, ...] = ()
+    source: str = "aggregator"
+    seconds: float = 0.0
+    jobs: tuple[Visit, ...] = ()
+
+
+class End(msgspec.Struct, frozen=True):
+    """The end of an answer: why there, and its trace, read and as it came."""
+
+    finish: str
+    trace: Trace | None = None
+    raw: object = None
+
+
+Happening = str | Visit | Draft | End
+"""Of an answer: pieces of its text, how its jobs stand, pieces of drafts, one end."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """That a node lives, and how many peers it knows."""
+
+    node: str = ""
+    peers: int = 0
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How one node stands; rates per second, times in seconds."""
+
+    node: str
+    model: str = ""
+    slots: int = 1
+    length: int = 0
+    mean_length: float = 0.0
+    arrival_rate: float = 0.0
+    service_time: float = 0.0
+    utilisation: float = 0.0
+    age_seconds: float = 0.0
+    url: str = ""
+
+
+class Neighbourhood(msgspec.Struct, frozen=True):
+    """A node and the peers it knows."""
+
+    node: Standing
+    peers: tuple[Standing, ...] = ()
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One message of a conversation."""
+
+    role: str
+    content: str
+
+
+class _Extra(msgspec.Struct, frozen=True):
+    progress: Visit | None = None
+    draft: Draft | None = None
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    delta: _Delta = _Delta()
+    finish_reason: str | None = None
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    message: str = "no message"
+    code: str | int | None = None
+    hint: str | None = None
+
+
+class _Chunk(msgspec.Struct, frozen=True):
+    choices: tuple[_Choice, ...] = ()
+    dmoa: object = None
+    error: _Problem | None = None
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: _Problem
+
+
+class _Model(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _Models(msgspec.Struct, frozen=True):
+    data: tuple[_Model, ...]
+
+
+_Shape = TypeVar("_Shape")
+
+
+class Client:
+    """Speaks with one node; every error is one of dmoa's."""
+
+    def __init__(self, url: str = DEFAULT_URL) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        try:
+            parts = httpx2.URL(self.url)
+        except httpx2.InvalidURL:
+            parts = httpx2.URL()
+        if parts.scheme not in ("http", "https") or not parts.host:
+            raise UsageError(f"{url!r} is no URL of a node", hint=f"write it like {DEFAULT_URL}")
+        self._http = httpx2.Client(
+            base_url=self.url,
+            timeout=httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
+            trust_env=not _is_loopback(parts.host),  # a proxy cannot reach this machine's nodes
+        )
+
+    def __enter__(self) -> Self:
+        """Use the client for a while."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def health(self) -> Health:
+        """Ask whether the node lives."""
+        return self._get("/health", Health)
+
+    def models(self) -> tuple[str, ...]:
+        """List the names of the models it offers."""
+        return tuple(model.id for model in self._get("/v1/models", _Models).data)
+
+    def peers(self) -> Neighbourhood:
+        """Ask whom it knows, and how they stand."""
+        return self._get("/v1/peers", Neighbourhood)
+
+    def chat(
+        self,
+        turns: Sequence[Turn],
+        *,
+        model: str = "dmoa",
+        mixture: Mapping[str, int | None] | None = None,
+        drafts: bool = False,
+    ) -> Generator[Happening]:
+        """Stream an answer; closing the generator stops all work on it, on every node.
+
+        `mixture` may name `layers` and `fanout`; None leaves them to the node.
+        """
+        wishes = {**(mixture or {}), "drafts": drafts or None}
+        body = {
+            "model": model,
+            "stream": True,
+            "messages": turns,
+            "dmoa": {key: value for key, value in wishes.items() if value is not None},
+        }
+        timeout = httpx2.Timeout(_STREAM_SECONDS, connect=_CONNECT_SECONDS)
+        path, content = "/v1/chat/completions", msgspec.json.encode(body)
+        headers = {"content-type": "application/json"}
+        with (
+            self._trouble(),
+            self._http.stream(
+                "POST", path, content=content, headers=headers, timeout=timeout
+            ) as response,
+        ):
+            if not response.is_success:
+                response.read()
+                raise _refused(response)
+            yield from self._happenings(response)
+
+    def _happenings(self, response: httpx2.Response) -> Iterator[Happening]:
+        ended = False
+        for data in _events(response.iter_bytes()):
+            if data == b"[DONE]":
+                break
+            for happening in _happenings_of(msgspec.json.decode(data, type=_Chunk)):
+                ended = ended or isinstance(happening, End)
+                yield happening
+        if not ended:
+            raise PeerGoneError(f"the node at {self.url} went away in the middle of its answer")
+
+    def _get(self, path: str, shape: type[_Shape]) -> _Shape:
+        with self._trouble():
+            response = self._http.get(path)
+            if not response.is_success:
+                raise _refused(response)
+            return msgspec.json.decode(response.content, type=shape)
+
+    @contextmanager
+    def _trouble(self) -> Generator[None]:
+        """Say in dmoa's errors what can go wrong on the way to a node."""
+        try:
+            yield
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+            raise UnreachableError(
+                f"no node answers at {self.url}", hint="start one with `dmoa up`"
+            ) from None
+        except httpx2.TimeoutException:
+            raise PeerSilentError(f"the node at {self.url} stayed silent for too long") from None
+        except httpx2.TransportError as error:
+            raise PeerGoneError(f"the way to {self.url} broke: {error}") from None
+        except msgspec.DecodeError as error:
+            raise BackendRubbishError(
+                f"what answers at {self.url} is no node of dmoa: {error}",
+                hint="name the URL that `dmoa up` printed",
+            ) from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _events(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut a stream of server-sent events into their data; one line each, as OpenAI does."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        if len(rest) > _EVENT_BYTES:
+            raise msgspec.DecodeError(f"a line of more than {_EVENT_BYTES} bytes")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+
+
+def _happenings_of(chunk: _Chunk) -> Iterator[Happening]:
+    if chunk.error is not None:
+        raise _fault(chunk.error, status=0, retry_after=None)
+    choice = chunk.choices[0] if chunk.choices else _Choice()
+    if choice.delta.content:
+        yield choice.delta.content
+    if choice.finish_reason is not None:
+        trace = None if chunk.dmoa is None else msgspec.convert(chunk.dmoa, Trace)
+        yield End(choice.finish_reason, trace, chunk.dmoa)
+    elif chunk.dmoa is not None:
+        extra = msgspec.convert(chunk.dmoa, _Extra)
+        yield from (each for each in (extra.progress, extra.draft) if each is not None)
+
+
+def _refused(response: httpx2.Response) -> DmoaError:
+    """Turn a response that is no answer into the error that it tells of."""
+    try:
+        problem = msgspec.json.decode(response.content, type=_Refusal).error
+    except msgspec.DecodeError:
+        problem = _Problem(f"HTTP status {response.status_code} from {response.url}")
+    retry_after = response.headers.get("retry-after", "")
+    seconds = float(retry_after) if retry_after.isdecimal() else None
+    return _fault(problem, response.status_code, seconds)
+
+
+_BY_STATUS: dict[int, type[DmoaError]] = {
+    400: UsageError,
+    404: UsageError,
+    502: BackendError,
+    503: BackendUnavailableError,
+    504: ExpiredError,
+}
+
+
+def _fault(problem: _Problem, status: int, retry_after: float | None) -> DmoaError:
+    """Find the class for an error object of OpenAI's shape: by its code, or its status."""
+    message, hint = problem.message, problem.hint
+    code = str(problem.code)
+    if code == OverloadedError.code or status == HTTPStatus.TOO_MANY_REQUESTS:
+        again = "try again later" if retry_after is None else f"try again in {retry_after:.0f} s"
+        return OverloadedError(message, retry_after=retry_after or 1.0, hint=hint or again)
+    if code == ContextLengthError.code:
+        return ContextLengthError(message, hint=hint or "shorten the prompt")
+    if code == ModelNotFoundError.code:
+        return ModelNotFoundError(message, hint=hint or "`dmoa` and `local` are always offered")
+    for kind in _family(DmoaError):
+        if kind.code == code:
+            return kind(message, hint=hint)
+    return _BY_STATUS.get(status, QueryError)(message, hint=hint)
+
+
+def _family(root: type[DmoaError]) -> Iterator[type[DmoaError]]:
+    for child in root.__subclasses__():
+        yield child
+        yield from _family(child)

@@ -1,0 +1,232 @@
+"""Some nodes as processes of their own on this machine, none of which is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from dmoa.cli.client import Client
+from dmoa.errors import BackendUnavailableError, NetworkError, PeerSilentError
+
+READY_SECONDS = 300.0
+"""For a node to load its model; large files on slow disks take their time."""
+MEET_SECONDS = 60.0
+"""For the nodes to see each other."""
+STOP_SECONDS = 5.0
+"""From asking a node to stop to making it."""
+
+PROGRAM = (sys.executable, "-m", "dmoa")
+"""What runs one node."""
+
+_POLL_SECONDS = 0.05
+_LAST_WORDS = 20
+"""Lines of a dead node's log that are shown."""
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@dataclass(slots=True)
+class Member:
+    """One node of the fleet; `url` and `model` are known once it is ready."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    out: Path
+    log: Path
+    url: str = ""
+    model: str = ""
+
+
+class Fleet:
+    """Starts nodes that know each other, and stops them however its block is left.
+
+    If `keep`, nodes outlive a block that ends without an exception. The others hold
+    the reading end of a pipe: when this process dies, whatever way, they see its end.
+    """
+
+    def __init__(self, models: Sequence[str], *, keep: bool = False) -> None:
+        self.members: list[Member] = []
+        self._models = models
+        self._keep = keep
+        self._place = Path(tempfile.mkdtemp(prefix="dmoa-"))
+        self._lifeline = os.pipe()
+        self._handlers: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def __enter__(self) -> Self:
+        """Start all nodes; from now on the usual signals end the block."""
+        for number in _ENDING:
+            self._handlers[number] = signal.signal(number, _leave)
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop all nodes, unless they are kept."""
+        if self._keep and kind is None:
+            self._let_go()
+            self._restore()
+        else:
+            self._stop()
+
+    def wait_ready(self, told: Callable[[Member], None]) -> None:
+        """Wait until every node serves its API; BackendUnavailableError if one does not."""
+        ends = time.monotonic() + READY_SECONDS
+        waiting = list(self.members)
+        while waiting:
+            self.check()
+            for member in [each for each in waiting if _has_told(each)]:
+                waiting.remove(member)
+                told(member)
+            if waiting and time.monotonic() > ends:
+                raise self._lament(waiting[0], f"was not ready after {READY_SECONDS:.0f} s")
+            time.sleep(_POLL_SECONDS if waiting else 0)
+
+    def wait_met(self) -> None:
+        """Wait until every node sees all the others."""
+        ends = time.monotonic() + MEET_SECONDS
+        others = len(self.members) - 1
+        with ExitStack() as stack:
+            clients = [stack.enter_context(Client(member.url)) for member in self.members]
+            while not all(_peers_of(client) >= others for client in clients):
+                self.check()
+                if time.monotonic() > ends:
+                    raise PeerSilentError(
+                        f"the nodes did not all meet within {MEET_SECONDS:.0f} s",
+                        hint="a firewall that closes loopback ports would do this",
+                    )
+                time.sleep(_POLL_SECONDS)
+
+    def check(self) -> None:
+        """See that all nodes still run."""
+        for member in self.members:
+            if (code := member.process.poll()) is not None:
+                raise self._lament(member, f"ended with exit code {code}")
+
+    def _start(self) -> None:
+        ports = _free_ports(len(self._models))
+        realm = f"demo-{os.getpid()}"
+        for i, model in enumerate(self._models):
+            name = f"n{i + 1}"
+            command = [*PROGRAM, "up", "--json", "--config", os.devnull]
+            command += ["--node", name, "--realm", realm, "--port", "0"]
+            command += ["--model", model or "smollm2"]
+            command += ["--listen", f"tcp/127.0.0.1:{ports[i]}"]
+            for port in ports[:i] + ports[i + 1 :]:
+                command += ["--connect", f"tcp/127.0.0.1:{port}"]
+            self._launch(name, command if self._keep else [*command, "--stop-on-eof"])
+
+    def _launch(self, name: str, command: list[str]) -> None:
+        out, log = self._place / f"{name}.out", self._place / f"{name}.log"
+        with out.open("wb") as stdout, log.open("wb") as stderr:
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                stdin=subprocess.DEVNULL if self._keep else self._lifeline[0],
+                stdout=stdout,
+                stderr=stderr,
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C is for us, and we stop them
+            )
+            self.members.append(Member(name, process, out, log))
+
+    def _stop(self) -> None:
+        """Ask all to stop, then make them; bounded, and not to be disturbed."""
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in self._handlers:
+            signal.signal(number, signal.SIG_IGN)
+        self._let_go()
+        for member in self.members:
+            with suppress(OSError):
+                member.process.terminate()
+        ends = time.monotonic() + STOP_SECONDS
+        for member in self.members:
+            try:
+                member.process.wait(max(0.0, ends - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _kill(member.process)
+                member.process.wait()
+        shutil.rmtree(self._place, ignore_errors=True)
+        self._restore()
+        signal.signal(signal.SIGINT, interrupt)
+
+    def _let_go(self) -> None:
+        for end in self._lifeline:
+            os.close(end)
+
+    def _restore(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def _lament(self, member: Member, what: str) -> BackendUnavailableError:
+        words = member.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        said = "\n".join(f"  {line}" for line in words[-_LAST_WORDS:]) or "  nothing"
+        return BackendUnavailableError(f"node {member.name} {what}; it said:\n{said}")
+
+
+def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
+    raise SystemExit(128 + number)
+
+
+def _has_told(member: Member) -> bool:
+    """Read the line that a node writes once it is ready."""
+    line, newline, _ = member.out.read_bytes().partition(b"\n")
+    if not newline:
+        return False
+    told = json.loads(line)
+    member.url, member.model = told["url"], told["model"]
+    return True
+
+
+def _peers_of(client: Client) -> int:
+    try:
+        return client.health().peers
+    except NetworkError:
+        return -1
+
+
+def _free_ports(count: int) -> list[int]:
+    """Find ports that are free now; all are held until the last is found."""
+    with ExitStack() as stack:
+        holders = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for holder in holders:
+            holder.bind(("127.0.0.1", 0))
+        return [holder.getsockname()[1] for holder in holders]
+
+
+def _environment() -> dict[str, str]:
+    """Leave out the settings of a node: a demo is the same everywhere."""
+    kept = ("DMOA_CACHE", "DMOA_LOG_LEVEL")
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("DMOA_") or key in kept
+    }
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and whatever it started."""
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()

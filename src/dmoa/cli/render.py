@@ -1,0 +1,234 @@
+"""What a person sees: talk on stderr, data on stdout, tables, trees and live progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+if TYPE_CHECKING:  # rich takes a quarter of a second, and `--help` needs none of it
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from dmoa.cli.client import Draft, Neighbourhood, Standing, Trace, Visit
+
+_PLAIN_WIDTH = 120
+"""Columns where the output is no terminal."""
+_DRAFT_LETTERS = 60
+"""Of each draft in a tree."""
+_STYLES = {"ok": "green", "pending": "yellow"}
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Take out what would steer the terminal: nobody's text may do that."""
+    return _CONTROLS.sub("", text)
+
+
+def talk(text: str = "") -> None:
+    """Say something to the person, beside the data."""
+    click.echo(plain(text), err=True)
+
+
+def note(text: str) -> None:
+    """Say what the person should know about a result."""
+    talk(f"note: {text}")
+
+
+def error(message: str, hint: str | None = None) -> None:
+    """Say what went wrong in one line, and after a blank one what to do about it."""
+    _labelled("error", message, "red")
+    if hint:
+        click.echo(err=True)
+        _labelled("hint", hint, "cyan")
+
+
+def data(value: object) -> None:
+    """Write one JSON object as one line of data."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def piece(text: str) -> None:
+    """Write a piece of an answer at once; to a terminal only what cannot steer it."""
+    click.echo(plain(text) if sys.stdout.isatty() else text, nl=False)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Open the terminal, or a file as wide as is good to read."""
+    from rich.console import Console
+
+    screen = Console(stderr=stderr, highlight=False)
+    if not screen.is_terminal and "COLUMNS" not in os.environ:
+        screen.width = _PLAIN_WIDTH
+    return screen
+
+
+def _labelled(label: str, text: str, colour: str) -> None:
+    coloured = not os.environ.get("NO_COLOR")
+    styled = click.style(label, fg=colour, bold=True) if coloured else label
+    click.echo(f"{styled}: {plain(text)}", err=True)
+
+
+def peers_table(here: Neighbourhood) -> Table:
+    """Draw who is here and how busy; the asked node first."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("node", "model"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("queue", "slots", "rho", "arrivals/s", "service", "age"):
+        table.add_column(heading, justify="right")
+    table.add_row(*_standing_row(here.node), style="bold")
+    for peer in sorted(here.peers, key=lambda each: each.node):
+        table.add_row(*_standing_row(peer))
+    return table
+
+
+def _standing_row(standing: Standing) -> tuple[Text | str, ...]:
+    from rich.text import Text
+
+    service = f"{standing.service_time:.2f} s" if standing.service_time else "-"
+    return (
+        Text(plain(standing.node)),
+        Text(plain(standing.model)),
+        str(standing.length),
+        str(standing.slots),
+        f"{standing.utilisation:.2f}",
+        f"{standing.arrival_rate:.3f}",
+        service,
+        f"{standing.age_seconds:.1f} s",
+    )
+
+
+def gossip_tree(prompt: str, trace: Trace, drafts: Mapping[str, str]) -> Tree:
+    """Draw a query on its way: each layer with its proposers, then the aggregation."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    shape = f"M={trace.mixture.layers}, k={trace.mixture.fanout}"
+    title = Text(f"query {_excerpt(prompt)}", style="bold").append(f"  {shape}", style="not bold")
+    tree = Tree(title)
+    _grow(tree, trace.jobs, drafts)
+    if trace.source != "aggregator":
+        tree.add(Text("the best proposal is the answer", style="red"))
+    visits = f"{len(trace.jobs)} {'job' if len(trace.jobs) == 1 else 'jobs'}"
+    tree.add(Text(f"answered by {plain(trace.home)} after {trace.seconds:.2f} s, {visits}"))
+    return tree
+
+
+def _grow(tree: Tree, jobs: Iterable[Visit], drafts: Mapping[str, str]) -> None:
+    """Add a branch for each layer and a leaf for each job."""
+    branches: dict[tuple[int, str], Tree] = {}
+    for job in jobs:
+        key = (job.layer, job.role)
+        if key not in branches:
+            title = f"layer {job.layer}" if job.role == "proposer" else "aggregation"
+            branches[key] = tree.add(title)
+        branches[key].add(_leaf(job, drafts.get(job.job, "")))
+
+
+def _leaf(job: Visit, draft: str) -> Text:
+    from rich.text import Text
+
+    line = Text(plain(job.node), style="bold")
+    line.append(f"  {plain(job.model) or '-'}  ", style="not bold")
+    line.append(job.outcome, style=_STYLES.get(job.outcome, "red"))
+    if job.outcome == "ok":
+        line.append(f"  queued {job.queued_seconds:.2f} s  service {job.service_seconds:.2f} s")
+        line.append(f"  {job.completion_tokens} tokens")
+    elif job.detail:
+        line.append(f"  {plain(job.detail)}")
+    if draft and job.role == "proposer":
+        line.append(f"\n{_excerpt(draft)}", style="not bold italic")
+    return line
+
+
+def _excerpt(text: str) -> str:
+    """Shorten to one line, in quotes."""
+    line = " ".join(plain(text).split())
+    cut = line if len(line) <= _DRAFT_LETTERS else line[: _DRAFT_LETTERS - 1] + "…"
+    return f'"{cut}"'
+
+
+class Follow:
+    """Shows how the jobs of a query stand: a live tree on a terminal, else lines; on stderr."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Visit] = {}
+        self._drafts: dict[str, str] = {}
+        self._began = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        """Begin, with nothing to show yet."""
+        screen = console(stderr=True)
+        if screen.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(
+                console=screen,
+                get_renderable=self._tree,
+                transient=True,
+                refresh_per_second=8,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Make room for the answer."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def visit(self, visit: Visit) -> None:
+        """Take news of one job."""
+        before = self._jobs.get(visit.job)
+        self._jobs[visit.job] = visit
+        if self._live is None and (before is None or before.outcome != visit.outcome):
+            talk(_line(visit))
+
+    def draft(self, draft: Draft) -> None:
+        """Take some more text of a proposal."""
+        self._drafts[draft.job] = self._drafts.get(draft.job, "") + draft.text
+
+    def _tree(self) -> Tree:
+        from rich.text import Text
+        from rich.tree import Tree
+
+        tree = Tree(Text(f"{time.monotonic() - self._began:.1f} s"))
+        latest = {job: f"…{text[-_DRAFT_LETTERS:]}" for job, text in list(self._drafts.items())}
+        _grow(tree, list(self._jobs.values()), latest)
+        return tree
+
+
+def _line(visit: Visit) -> str:
+    """Tell the news of one job in one line."""
+    where = f"layer {visit.layer}" if visit.role == "proposer" else "aggregation"
+    if visit.outcome == "pending":
+        return f"{where}: {visit.node} is asked"
+    if visit.outcome == "ok":
+        tokens = f"{visit.completion_tokens} tokens in {visit.service_seconds:.2f} s"
+        return f"{where}: {visit.node} wrote {tokens}"
+    return f"{where}: {visit.node} {visit.outcome}" + (f", {visit.detail}" if visit.detail else "")

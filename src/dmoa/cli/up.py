@@ -1,0 +1,92 @@
+"""`dmoa up`: one node and its API, until it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dmoa.cli import render
+from dmoa.cli.options import command, json_option
+
+if TYPE_CHECKING:
+    from dmoa.assemble import Ready
+
+_STOP_SECONDS = 10.0
+"""For a clean end after stdin closed."""
+
+
+@command(
+    "dmoa up --listen tcp/127.0.0.1:7447",
+    "dmoa up --port 4748 --connect tcp/127.0.0.1:7447",
+)
+@click.option("--model", metavar="URI", help="The language model; embedded if not given")
+@click.option("--port", type=int, help="Port of the API, 0 for any free one  [default: 4747]")
+@click.option("--listen", metavar="EP", multiple=True, help="Where peers reach it; repeatable")
+@click.option("--connect", metavar="EP", multiple=True, help="A peer to join; repeatable")
+@click.option("--realm", help="Only nodes of one realm meet  [default: home]")
+@click.option("--node", metavar="NAME", help="Its name  [default: of the host]")
+@click.option("--multicast/--no-multicast", default=None, help="Look for peers by multicast too")
+@click.option(
+    "--insecure/--secure",
+    default=None,
+    help="Speak with other machines, although unencrypted",
+)
+@click.option("--layers", type=int, help="M of the default mixture  [default: 1]")
+@click.option("--fanout", type=int, help="k of the default mixture  [default: 2]")
+@click.option(
+    "--config",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Settings in TOML, below DMOA_* and flags",
+)
+@json_option("Write one JSON line once it is ready")
+@click.option("--stop-on-eof", is_flag=True, hidden=True, help="Stop when stdin closes")
+def up(*, file: Path | None, as_json: bool, stop_on_eof: bool, **flags: Any) -> None:
+    """Start a node and its API, until stopped.
+
+    Every setting can also stand in the file as `key = value`, or in the environment as
+    DMOA_KEY. Flags win over the environment, and the environment over the file.
+    """
+    import asyncio
+    import logging
+
+    from dmoa import config
+
+    settings = config.load(flags, file=file)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
+    if stop_on_eof:
+        threading.Thread(target=_stop_on_eof, name="stdin", daemon=True).start()
+
+    from dmoa.assemble import serve
+
+    asyncio.run(serve(settings, ready=_tell_json if as_json else _tell))
+
+
+def _tell_json(ready: Ready) -> None:
+    fields = {"node": ready.node, "url": ready.url, "model": ready.model}
+    render.data({**fields, "listen": list(ready.listen)})
+
+
+def _tell(ready: Ready) -> None:
+    render.talk(f"node {ready.node} answers at {ready.url} with {ready.model}")
+    for endpoint in ready.listen:
+        render.talk(f"peers join it with `--connect {endpoint}`")
+    render.talk("Ctrl-C stops it")
+
+
+def _stop_on_eof() -> None:
+    """Stop this process when whoever started it is gone."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_STOP_SECONDS)
+    os._exit(1)
