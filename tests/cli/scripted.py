@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -93,6 +94,7 @@ class ScriptedNode:
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, bytes, dict[str, str]]] = {}
         self.bodies: list[Any] = []
+        self.pause = 0.0
         node = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -108,6 +110,7 @@ class ScriptedNode:
             def do_POST(self) -> None:
                 length = int(self.headers["content-length"])
                 node.bodies.append(json.loads(self.rfile.read(length)))
+                time.sleep(node.pause)
                 self.do_GET()
 
             def log_message(self, *_: object) -> None: ...

@@ -19,8 +19,6 @@ from dmoa.errors import DmoaError
 
 INTERRUPTED = 128 + 2
 """Exit code after Ctrl-C, as a shell would say it."""
-PIPE_BROKEN = 128 + 13
-"""Exit code when nobody reads the output any more."""
 
 _HEADINGS = {"Run a network": (demo, up, ask, chat, peers)}
 
@@ -71,7 +69,7 @@ def _exit_code(run: Callable[[], object]) -> int:
     except BrokenPipeError:
         # What is left in the buffer must not be written at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_BROKEN
+        return 1
     return code if isinstance(code, int) else 0
 
 

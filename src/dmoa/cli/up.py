@@ -47,8 +47,10 @@ _STOP_SECONDS = 10.0
     help="Settings in TOML, below DMOA_* and flags",
 )
 @json_option("Write one JSON line once it is ready")
-@click.option("--stop-on-eof", is_flag=True, hidden=True, help="Stop when stdin closes")
-def up(*, file: Path | None, as_json: bool, stop_on_eof: bool, **flags: Any) -> None:
+@click.option(
+    "--stop-on-eof", "watch_stdin", is_flag=True, hidden=True, help="Stop when stdin closes"
+)
+def up(*, file: Path | None, as_json: bool, watch_stdin: bool, **flags: Any) -> None:
     """Start a node and its API, until stopped.
 
     Every setting can also stand in the file as `key = value`, or in the environment as
@@ -63,8 +65,8 @@ def up(*, file: Path | None, as_json: bool, stop_on_eof: bool, **flags: Any) -> 
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )
-    if stop_on_eof:
-        threading.Thread(target=_stop_on_eof, name="stdin", daemon=True).start()
+    if watch_stdin:
+        threading.Thread(target=stop_on_eof, name="stdin", daemon=True).start()
 
     from dmoa.assemble import serve
 
@@ -83,7 +85,7 @@ def _tell(ready: Ready) -> None:
     render.talk("Ctrl-C stops it")
 
 
-def _stop_on_eof() -> None:
+def stop_on_eof() -> None:
     """Stop this process when whoever started it is gone."""
     while os.read(0, 1024):
         pass
