@@ -38,6 +38,11 @@ class Mixture:
         """The short name, as in the model name `dmoa-m1k2`."""
         return f"m{self.layers}k{self.fanout}"
 
+    @staticmethod
+    def is_name(name: str) -> bool:
+        """Tell whether `name` is the short name of a mixture."""
+        return _NAME.fullmatch(name) is not None
+
     @classmethod
     def parse(cls, name: str) -> Mixture:
         """Read a short name such as `m2k3`; MixtureError if it is none."""

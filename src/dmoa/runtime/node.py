@@ -153,6 +153,16 @@ class Node:
         return self._network.node
 
     @property
+    def is_open(self) -> bool:
+        """Tell whether it can be asked."""
+        return self._agent is not None
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where peers can reach it; known once it is open."""
+        return self._network.endpoints
+
+    @property
     def profile(self) -> Profile:
         """Its model."""
         return self._backend.profile
@@ -279,7 +289,10 @@ class Node:
     @property
     def _mind(self) -> Agent:
         if self._agent is None:
-            raise BackendUnavailableError("the node is not open", hint="use `async with`")
+            raise BackendUnavailableError(
+                f"node {self.id} is not open: it is still loading, or closed",
+                hint="try again in a moment",
+            )
         return self._agent
 
     def _tell(self, event: Event) -> None:

@@ -55,6 +55,11 @@ class Network(Protocol):
         """The name this network gives to its node."""
         ...
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where peers can reach this node; complete once `open` has returned."""
+        ...
+
     async def open(self, host: Host) -> None:
         """Join; NetworkError when that is impossible."""
         ...

@@ -1,0 +1,84 @@
+"""The app of one node."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from dmoa.api import chat, models, problems
+from dmoa.api.guard import Guard
+from dmoa.api.schema import ChatRequest
+from dmoa.api.shapes import Json
+from dmoa.core.digest import Digest
+from dmoa.runtime.node import Node
+
+BODY_FACTOR = 8
+"""A request's body may be so many times the conversation it may hold: JSON escapes."""
+
+
+def create_app(node: Node) -> FastAPI:
+    """Make the API of a node; it answers 503 until the node is open."""
+    app = FastAPI(
+        title="dmoa",
+        version=version("dmoa"),
+        description="Distributed mixture-of-agents, spoken to as one OpenAI model.",
+        docs_url=None,  # its pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.add_middleware(Guard, body_bytes=BODY_FACTOR * node.limits.conversation_bytes)
+    born = int(time.time())
+
+    @app.get("/health")
+    async def health() -> Response:
+        """Tell whether the node can be asked, and in short how it stands."""
+        if not node.is_open:
+            body = {"status": "loading", "node": node.id}
+            return JSONResponse(body, status_code=503, headers={"Retry-After": "1"})
+        digest = node.digest
+        return JSONResponse(
+            {
+                "status": "ok",
+                "node": digest.node,
+                "model": digest.model,
+                "peers": len(node.peers),
+                "queue": digest.length,
+                "utilisation": digest.utilisation,
+                "version": version("dmoa"),
+            }
+        )
+
+    @app.get("/v1/models")
+    async def list_models() -> Json:
+        """List the models of this node."""
+        cards = [models.card(name, node, created=born) for name in models.names()]
+        return {"object": "list", "data": cards}
+
+    @app.get("/v1/models/{name:path}")
+    async def get_model(name: str) -> Json:
+        """Describe one model."""
+        return models.card(name, node, created=born)
+
+    @app.get("/v1/peers")
+    async def list_peers() -> Json:
+        """Tell how this node and every peer it knows stand."""
+
+        def shaped(digest: Digest, age: float) -> Json:
+            return {**asdict(digest), "age_seconds": age}
+
+        return {
+            "node": shaped(node.digest, 0.0),
+            "peers": [shaped(digest, age) for digest, age in node.peers],
+        }
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        """Ask the mixture, or the own model."""
+        return await chat.complete(body, node, request)
+
+    _ = (health, list_models, get_model, list_peers, chat_completions)
+    return app

@@ -1,0 +1,243 @@
+"""POST /v1/chat/completions: one query, whole or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from dmoa.api import models, problems, shapes
+from dmoa.api.schema import ChatRequest
+from dmoa.core.effects import Answer, Visit
+from dmoa.core.mixture import ALONE, Mixture
+from dmoa.errors import BackendUnavailableError, DmoaError, LocalProtocolError, MixtureError
+from dmoa.runtime.node import Node
+from dmoa.runtime.streams import Draft, Progress, Token
+
+KEEP_ALIVE = 10.0
+"""Seconds of silence after which a stream sends a comment, so that nobody hangs up."""
+_HOLD = 1.0
+"""Seconds that the status of an own model's stream is held back, for a proper error."""
+
+Followed = AsyncGenerator[Progress, None]
+
+
+def _mixture(request: ChatRequest, node: Node) -> tuple[Mixture, tuple[str, ...]]:
+    """Choose the mixture of a request, with what must be said of it."""
+    mixture = models.mixture_of(request.model, node)
+    asked = request.dmoa
+    if asked.layers is not None or asked.fanout is not None:
+        if request.model == models.LOCAL:
+            raise MixtureError(
+                "dmoa.layers and dmoa.fanout do not go with the model 'local'",
+                hint="ask the model 'dmoa'",
+            )
+        mixture = replace(
+            mixture,
+            layers=mixture.layers if asked.layers is None else asked.layers,
+            fanout=mixture.fanout if asked.fanout is None else asked.fanout,
+        )
+        models.within(mixture, node.limits)
+    if request.uses_tools and mixture.layers:
+        return ALONE, ("tools: calls of tools go to the own model alone",)
+    return mixture, ()
+
+
+async def complete(request: ChatRequest, node: Node, connection: Request) -> Response:
+    """Answer a request."""
+    mixture, notes = _mixture(request, node)
+    progress = node.follow(
+        request.turns(),
+        mixture=mixture,
+        sampling=request.sampling(),
+        deadline=request.dmoa.deadline,
+        options=request.options(),
+        notes=notes,
+    )
+    created = int(time.time())
+    if not request.stream:
+        answer = await _while_connected(connection, _answer(progress))
+        if answer is None:
+            return Response(status_code=499)  # nobody is there to read it
+        return JSONResponse(shapes.completion(answer, model=request.model, created=created))
+    timed = _timed(progress)
+    try:
+        begun = await _beginning(timed, hold=mixture.layers == 0)
+    except BaseException:
+        await timed.aclose()
+        raise
+    return EventStream(_events(request, begun, timed, created=created), timed)
+
+
+async def _answer(progress: Followed) -> Answer:
+    async with aclosing(progress):
+        async for item in progress:
+            if isinstance(item, Answer):
+                return item
+    raise LocalProtocolError("a query ended without an answer")
+
+
+async def _while_connected(connection: Request, work: Coroutine[Any, Any, Answer]) -> Answer | None:
+    """Do some work, but stop it and return None as soon as the client has left."""
+
+    async def left() -> None:
+        while (await connection.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(left())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        return None
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+            with suppress(asyncio.CancelledError, DmoaError):
+                await task
+
+
+# -- streams -----------------------------------------------------------------------------
+
+Timed = AsyncGenerator[Progress | None, None]
+
+
+async def _timed(progress: Followed) -> Timed:
+    """Repeat what is followed, and None after every KEEP_ALIVE seconds (first _HOLD) of silence."""
+    patience = _HOLD
+    async with aclosing(progress):
+        coming: asyncio.Task[Progress] | None = None
+        try:
+            while True:
+                coming = coming or asyncio.ensure_future(anext(progress))
+                await asyncio.wait({coming}, timeout=patience)
+                if not coming.done():
+                    patience = KEEP_ALIVE
+                    yield None
+                    continue
+                item, coming = coming.result(), None
+                yield item
+                if isinstance(item, Answer):
+                    return
+        finally:
+            if coming is not None:
+                coming.cancel()
+                with suppress(asyncio.CancelledError, DmoaError):
+                    await coming
+
+
+async def _beginning(timed: Timed, *, hold: bool) -> list[Progress | None]:
+    """Wait until the query is accepted; of an own model alone, until it begins to write.
+
+    Errors up to here are answered with their own status, later ones inside the stream.
+    """
+    begun: list[Progress | None] = []
+    async for item in timed:
+        begun.append(item)
+        if not (hold and isinstance(item, Visit)):
+            break
+    return begun
+
+
+async def _events(
+    request: ChatRequest, begun: list[Progress | None], timed: Timed, *, created: int
+) -> AsyncIterator[bytes]:
+    """Write the server-sent events of one answer."""
+    query = next((item.job.rsplit("/", 1)[0] for item in begun if isinstance(item, Visit)), "")
+    chunks = shapes.Chunks(
+        "chatcmpl-" + query.replace("/", "-"),
+        model=request.model,
+        created=created,
+        with_usage=bool(request.stream_options and request.stream_options.include_usage),
+    )
+    yield _event(chunks.chunk({"role": "assistant", "content": ""}))
+    written = False
+    try:
+        for item in begun:
+            for event in _shaped(request, chunks, item, written=written):
+                yield event
+            written = written or isinstance(item, Token)
+        async for item in timed:
+            for event in _shaped(request, chunks, item, written=written):
+                yield event
+            written = written or isinstance(item, Token)
+    except DmoaError as error:
+        yield _event(problems.body_of(error))
+
+
+def _shaped(
+    request: ChatRequest, chunks: shapes.Chunks, item: Progress | None, *, written: bool
+) -> list[bytes]:
+    """Shape one step as events."""
+    match item:
+        case None:
+            return [b": the query is under way\n\n"]
+        case Visit():
+            return [_event(chunks.chunk({}, dmoa={"progress": shapes.visit(item)}))]
+        case Draft():
+            if not request.dmoa.drafts:
+                return []
+            where = {"job": item.visit.job, "node": item.visit.node, "layer": item.visit.layer}
+            return [_event(chunks.chunk({}, dmoa={"draft": {**where, "text": item.text}}))]
+        case Token():
+            return [_event(chunks.chunk({"content": item.text}))]
+        case Answer():
+            return _ending(request, chunks, item, written=written)
+
+
+def _ending(
+    request: ChatRequest, chunks: shapes.Chunks, answer: Answer, *, written: bool
+) -> list[bytes]:
+    """Shape the end of a stream.
+
+    A proposal in place of a failed aggregation comes whole; where some of the failed one
+    was streamed already, the stream ends with an error: that text is not the answer.
+    """
+    events: list[dict[str, Any]] = []
+    if answer.source == "proposal" or not written:
+        if written:
+            error = BackendUnavailableError(f"the answer broke off: {answer.trace.degraded[-1]}")
+            error.trace = answer.trace
+            return [_event(problems.body_of(error))]
+        if answer.completion.text:
+            events.append(chunks.chunk({"content": answer.completion.text}))
+    for index, call in enumerate(shapes.tool_calls(answer)):
+        events.append(chunks.chunk({"tool_calls": [{"index": index, **call}]}))
+    finish = answer.completion.finish
+    events.append(chunks.chunk({}, finish=finish, dmoa=shapes.outcome(answer)))
+    if request.stream_options is not None and request.stream_options.include_usage:
+        events.append(chunks.usage(answer.trace))
+    return [*map(_event, events), b"data: [DONE]\n\n"]
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return (
+        b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    )
+
+
+class EventStream(StreamingResponse):
+    """A stream of events that closes what it follows, however it ends or never begins."""
+
+    def __init__(self, events: AsyncIterator[bytes], followed: Timed) -> None:
+        super().__init__(
+            events,
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._followed = followed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream until the end, or until the client has left."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._followed.aclose()

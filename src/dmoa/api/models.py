@@ -1,0 +1,60 @@
+"""The models that a node offers: names of mixtures, and its own model."""
+
+from __future__ import annotations
+
+from dmoa.api.shapes import Json
+from dmoa.core.limits import Limits
+from dmoa.core.mixture import ALONE, Mixture
+from dmoa.errors import MixtureError, ModelNotFoundError
+from dmoa.runtime.node import Node
+
+DEFAULT = "dmoa"
+LOCAL = "local"
+_LADDER = (Mixture(1, 1), Mixture(1, 2), Mixture(1, 3), Mixture(2, 2), Mixture(2, 3))
+"""The mixtures that are listed; any other within the limits can be asked for by its name."""
+
+
+def names() -> list[str]:
+    """List the names a client may choose from."""
+    return [DEFAULT, LOCAL, *(f"{DEFAULT}-{mixture.name}" for mixture in _LADDER)]
+
+
+def mixture_of(name: str, node: Node) -> Mixture:
+    """Read a model's name; ModelNotFoundError if it is none, MixtureError beyond the limits."""
+    if name == DEFAULT:
+        return node.mixture
+    if name == LOCAL:
+        return ALONE
+    prefix, _, shape = name.partition("-")
+    if prefix == DEFAULT and Mixture.is_name(shape):
+        return within(Mixture.parse(shape), node.limits)
+    raise ModelNotFoundError(
+        f"the model {name!r} is not offered here",
+        hint=f"use {DEFAULT}, {LOCAL}, or {DEFAULT}-mMkK such as {DEFAULT}-m2k3",
+    )
+
+
+def within(mixture: Mixture, limits: Limits) -> Mixture:
+    """Refuse a mixture beyond the limits."""
+    if mixture.layers > limits.layers or mixture.fanout > limits.fanout:
+        raise MixtureError(
+            f"{mixture.layers} layers with a fanout of {mixture.fanout} are too many",
+            hint=f"at most {limits.layers} layers and a fanout of {limits.fanout} are allowed",
+        )
+    return mixture
+
+
+def card(name: str, node: Node, *, created: int) -> Json:
+    """Describe one model."""
+    mixture = mixture_of(name, node)
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "dmoa",
+        "dmoa": {
+            "layers": mixture.layers,
+            "fanout": mixture.fanout,
+            "aggregator": node.profile.model,
+        },
+    }

@@ -1,0 +1,113 @@
+"""From the core's answers to OpenAI's objects, and the `dmoa` object beside them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from dmoa.core.effects import Answer, Trace, Visit
+from dmoa.core.names import QueryId
+
+Json = dict[str, Any]
+
+
+def identity(query: QueryId) -> str:
+    """Make the id of a completion from the name of its query."""
+    return "chatcmpl-" + query.replace("/", "-")
+
+
+def visit(item: Visit) -> Json:
+    """Show one job; seconds are rounded to the millisecond."""
+    return {
+        key: round(value, 4) if isinstance(value, float) else value
+        for key, value in asdict(item).items()
+    }
+
+
+def trace(item: Trace) -> Json:
+    """Show what happened to a query."""
+    return {
+        "query": item.query,
+        "home": item.home,
+        "mixture": {"layers": item.mixture.layers, "fanout": item.mixture.fanout},
+        "degraded": list(item.degraded),
+        "seconds": round(item.seconds, 4),
+        "jobs": [visit(each) for each in item.jobs],
+    }
+
+
+def outcome(answer: Answer) -> Json:
+    """Show a trace with where its answer comes from."""
+    return {**trace(answer.trace), "source": answer.source}
+
+
+def usage(item: Trace) -> Json:
+    """Sum the tokens of all jobs of a query."""
+    read = sum(each.prompt_tokens for each in item.jobs)
+    written = sum(each.completion_tokens for each in item.jobs)
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+    }
+
+
+def tool_calls(answer: Answer) -> list[Json]:
+    """Read the tool calls of an answer."""
+    text = answer.completion.tool_calls
+    return json.loads(text) if text else []
+
+
+def completion(answer: Answer, *, model: str, created: int) -> Json:
+    """Shape a whole answer as a chat completion."""
+    calls = tool_calls(answer)
+    message: Json = {
+        "role": "assistant",
+        "content": answer.completion.text or (None if calls else ""),
+        "refusal": None,
+    }
+    if calls:
+        message["tool_calls"] = calls
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": answer.completion.finish,
+    }
+    return {
+        "id": identity(answer.trace.query),
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [choice],
+        "usage": usage(answer.trace),
+        "dmoa": outcome(answer),
+    }
+
+
+class Chunks:
+    """Shapes the chunks of one streamed answer."""
+
+    def __init__(self, identity: str, *, model: str, created: int, with_usage: bool) -> None:
+        self._base: Json = {
+            "id": identity,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+        }
+        self._with_usage = with_usage
+
+    def chunk(self, delta: Json, *, finish: str | None = None, dmoa: Json | None = None) -> Json:
+        """Shape one chunk; an empty delta is what ordinary clients pass over."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        shaped: Json = {**self._base, "choices": [choice]}
+        if self._with_usage:
+            shaped["usage"] = None
+        if dmoa is not None:
+            shaped["dmoa"] = dmoa
+        return shaped
+
+    def usage(self, item: Trace) -> Json:
+        """Shape the chunk that only counts."""
+        return {**self._base, "choices": [], "usage": usage(item)}

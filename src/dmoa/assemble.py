@@ -1,0 +1,162 @@
+"""From settings to a running node: the one file that knows every adapter.
+
+Adapters are imported when they are asked for, so that `import dmoa` stays light and a
+node with a remote model never loads the embedded one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random, SystemRandom
+
+from dmoa.config import HOST, Settings, load
+from dmoa.core.mixture import Mixture
+from dmoa.errors import ConfigError, DmoaError
+from dmoa.runtime.node import Node
+
+_SHUTDOWN = 3
+"""Seconds that open connections are given at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What is said of a node once it can be asked."""
+
+    node: str
+    url: str
+    model: str
+    listen: tuple[str, ...]
+
+
+def build(settings: Settings, *, url: str = "") -> Node:
+    """Make a node of its parts; ConfigError where a setting names no such part."""
+    from dmoa.backends.registry import open_backend
+    from dmoa.core.names import NodeId
+    from dmoa.net.zenoh import ZenohNetwork
+
+    network = ZenohNetwork(
+        NodeId(settings.node),
+        realm=settings.realm,
+        listen=settings.listen,
+        connect=settings.connect,
+        multicast=settings.multicast,
+        limits=settings.limits,
+    )
+    return Node(
+        network,
+        open_backend(settings.model),
+        mixture=settings.mixture,
+        limits=settings.limits,
+        timing=settings.timing,
+        rng=Random(SystemRandom().getrandbits(64)),
+        incarnation=time.time_ns() // 1_000_000,
+        url=url,
+    )
+
+
+def start(  # noqa: PLR0913  (the settings of a node)
+    *,
+    backend: str = "",
+    mixture: Mixture | None = None,
+    node: str | None = None,
+    realm: str | None = None,
+    listen: Sequence[str] | None = None,
+    connect: Sequence[str] | None = None,
+    multicast: bool | None = None,
+) -> Node:
+    """Make a node, without an API, to be opened by `async with`.
+
+    `backend` is a URI such as `openai:http://localhost:8080/v1#model`, empty for the
+    embedded model; `listen` and `connect` are Zenoh endpoints such as
+    `tcp/127.0.0.1:7447`. What is not given comes from the file and the environment.
+    """
+    flags: dict[str, object] = {
+        "model": backend or None,
+        "layers": None if mixture is None else mixture.layers,
+        "fanout": None if mixture is None else mixture.fanout,
+        "node": node,
+        "realm": realm,
+        "listen": None if listen is None else tuple(listen),
+        "connect": None if connect is None else tuple(connect),
+        "multicast": multicast,
+    }
+    return build(load(flags))
+
+
+def _bind(port: int) -> socket.socket:
+    """Take the API's port; ConfigError when somebody else has it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((HOST, port))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"port {port} of {HOST} cannot be used: {error.strerror}",
+            hint="use `--port 0` for any free one",
+        ) from None
+    return sock
+
+
+async def serve(settings: Settings, *, ready: Callable[[Ready], None]) -> None:
+    """Run a node and its API until cancelled or told to stop (SIGINT, SIGTERM).
+
+    The API answers from the first moment, with 503 while the model loads; `ready` is
+    called once the node can be asked.
+    """
+    import uvicorn
+
+    from dmoa.api.app import create_app
+
+    sock = _bind(settings.port)
+    url = f"http://{HOST}:{sock.getsockname()[1]}"
+    node = build(settings, url=url)
+    config = uvicorn.Config(
+        create_app(node),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_SHUTDOWN,
+    )
+    server = uvicorn.Server(config)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The server sets handlers of its own while it runs, and puts these back after.
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    serving = asyncio.ensure_future(server.serve(sockets=[sock]))
+    try:
+        await _run(node, serving, stop, ready)
+    finally:
+        server.should_exit = True
+        await serving
+        sock.close()
+
+
+async def _run(
+    node: Node, serving: asyncio.Future[None], stop: asyncio.Event, ready: Callable[[Ready], None]
+) -> None:
+    """Open a node, and keep it until its API ends or it is told to stop."""
+    opening = asyncio.ensure_future(node.open())
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        first = asyncio.FIRST_COMPLETED
+        await asyncio.wait({opening, serving, stopping}, return_when=first)
+        if opening.done():
+            opening.result()
+            ready(Ready(node.id, node.url, node.profile.model, node.endpoints))
+            await asyncio.wait({serving, stopping}, return_when=first)
+    finally:
+        stopping.cancel()
+        opening.cancel()
+        with suppress(asyncio.CancelledError, DmoaError):
+            await opening
+        if node.is_open:
+            await node.close()
