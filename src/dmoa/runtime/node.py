@@ -122,7 +122,7 @@ class Node:
         self._agent = None
         if self._alarm is not None:
             self._alarm.cancel()
-        self._followers.end(BackendUnavailableError(f"node {self.id} is shutting down"))
+        self._followers.end(f"node {self.id} is shutting down")
         calls, services = list(self._calls.values()), list(self._services.values())
         for task in (*calls, *services):
             task.cancel()

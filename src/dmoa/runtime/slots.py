@@ -9,8 +9,8 @@ from contextlib import aclosing
 
 from dmoa.core.effects import Serve
 from dmoa.core.events import Faltered, Served
-from dmoa.core.job import Fault
-from dmoa.errors import BackendError
+from dmoa.core.job import Completion, Fault
+from dmoa.errors import BackendError, BackendRubbishError
 from dmoa.runtime.faults import fault_of
 from dmoa.runtime.ports import Backend
 
@@ -25,20 +25,30 @@ async def serve(backend: Backend, wish: Serve, piece: Callable[[str], None]) -> 
     places where any exception is caught, because a backend may be anybody's code.
     """
     job = wish.job.id
+    deadline = asyncio.timeout(wish.patience)
     try:
-        async with (
-            asyncio.timeout(wish.patience),
-            aclosing(backend.generate(wish.prompt)) as tokens,
-        ):
+        async with deadline, aclosing(backend.generate(wish.prompt)) as tokens:
             async for token in tokens:
-                if not isinstance(token, str):
+                _check(token)
+                if isinstance(token, Completion):
                     return Served(job, token)
                 piece(token)
     except BackendError as error:
         return Faltered(job, fault_of(error))
-    except TimeoutError:
-        return Faltered(job, Fault("timeout", f"no completion within {wish.patience:.1f} s"))
     except Exception as error:  # noqa: BLE001  (anybody's code)
+        if deadline.expired():
+            return Faltered(job, Fault("timeout", f"no completion within {wish.patience:.1f} s"))
         _log.exception("the backend of job %s raised what no backend may raise", job)
         return Faltered(job, Fault("rubbish", f"{type(error).__name__} in the backend"))
     return Faltered(job, Fault("rubbish", "the backend ended without a completion"))
+
+
+def _check(token: object) -> None:
+    """Hold a backend to its word: a completion or a text, and one that can be sent."""
+    text = token.text if isinstance(token, Completion) else token
+    if not isinstance(text, str):
+        raise BackendRubbishError(f"the backend wrote a {type(token).__name__} in place of text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BackendRubbishError("the backend wrote half a character") from None

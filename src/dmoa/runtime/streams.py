@@ -16,7 +16,7 @@ from dmoa.core.events import Received
 from dmoa.core.job import Job
 from dmoa.core.messages import Failure, Piece, Propose, Reply, Withdraw
 from dmoa.core.names import JobId, NodeId, QueryId
-from dmoa.errors import DmoaError
+from dmoa.errors import BackendUnavailableError, DmoaError
 from dmoa.runtime.ports import Frames
 
 _GRACE = 1.0
@@ -78,10 +78,10 @@ class Followers:
         if follower is not None:
             follower.line.put_nowait(Draft(follower.visits[job.id], text))
 
-    def end(self, error: DmoaError) -> None:
-        """Show everybody that the node ends."""
+    def end(self, reason: str) -> None:
+        """Show everybody that the node ends, each with an error of its own to raise."""
         for follower in self._followers.values():
-            follower.line.put_nowait(error)
+            follower.line.put_nowait(BackendUnavailableError(reason))
 
 
 class Guests:
