@@ -39,15 +39,15 @@ def build(settings: Settings, *, url: str = "") -> Node:
     from dmoa.backends.registry import open_backend
     from dmoa.core.names import NodeId
     from dmoa.net.zenoh import ZenohNetwork
+    from dmoa.net.zenoh_config import ZenohSettings
 
-    network = ZenohNetwork(
-        NodeId(settings.node),
+    meeting = ZenohSettings(
         realm=settings.realm,
         listen=settings.listen,
         connect=settings.connect,
         multicast=settings.multicast,
-        limits=settings.limits,
     )
+    network = ZenohNetwork(NodeId(settings.node), meeting, limits=settings.limits)
     return Node(
         network,
         open_backend(settings.model),
