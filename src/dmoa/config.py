@@ -59,8 +59,6 @@ class Settings:
     """Bytes of text held for those jobs."""
     proposal_tokens: int = _LIMITS.proposal_tokens
     """Tokens of one proposal in an aggregation prompt."""
-    slots: int = 0
-    """Jobs served at once; 0 leaves it to the backend."""
     log_level: str = "warning"
     """How much the log says: debug, info, warning or error."""
     sources: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
@@ -248,7 +246,6 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "queue_jobs": _whole(1, 65_536),
     "queue_bytes": _whole(1024 * 1024, 16 * 1024 * 1024 * 1024),
     "proposal_tokens": _whole(16, 8192),
-    "slots": _whole(0, 256),
     "log_level": _level,
 }
 

@@ -24,18 +24,19 @@ def main() -> None:
     parser.add_argument("--stop-on-eof", action="store_true")
     known = parser.parse_args()
 
+    misdeed = known.model.partition("#")[2]
     Path(os.environ["STUB_PIDS"], str(os.getpid())).touch()
-    if known.model == "crash":
+    if misdeed == "crash":
         sys.exit("the model is broken")
-    if known.model == "deaf":
+    if misdeed == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if known.stop_on_eof:
         threading.Thread(target=stop_on_eof, daemon=True).start()
     node = ScriptedNode()
-    lonely = known.model == "lonely"
+    lonely = misdeed == "lonely"
     node.on("/health", {"node": known.node, "peers": 0 if lonely else len(known.connect)})
     node.chats(answered("Of ", "scattering.", trace=TRACE | {"jobs": [LAST]}))
-    if known.model == "slow":
+    if misdeed == "slow":
         node.pause = 60.0
     sys.stdout.write(f'{{"node": "{known.node}", "url": "{node.url}", "model": "tiny"}}\n')
     sys.stdout.flush()

@@ -83,7 +83,7 @@ def until_asked(process: subprocess.Popen[str]) -> None:
 
 
 def test_the_answer_and_the_tree_are_shown(demo: Demo, pids: Callable[[], list[int]]) -> None:
-    process = demo("--nodes", "3", "--model", "x", "--prompt", "Why?")
+    process = demo("--nodes", "3", "--model", "fake:0#x", "--prompt", "Why?")
     out, talk = process.communicate(timeout=60)
     assert process.returncode == 0, talk
     assert out.splitlines() == [
@@ -101,7 +101,7 @@ def test_the_answer_and_the_tree_are_shown(demo: Demo, pids: Callable[[], list[i
 
 
 def test_json_is_one_object_and_nothing_else(demo: Demo, pids: Callable[[], list[int]]) -> None:
-    process = demo("--nodes", "2", "--model", "x", "--json", "--fanout", "5")
+    process = demo("--nodes", "2", "--model", "fake:0#x", "--json", "--fanout", "5")
     out, talk = process.communicate(timeout=60)
     told = json.loads(out)
     assert sorted(told) == ["answer", "dmoa", "nodes"]
@@ -113,7 +113,7 @@ def test_json_is_one_object_and_nothing_else(demo: Demo, pids: Callable[[], list
 
 
 def test_kept_nodes_outlive_the_demo(demo: Demo, pids: Callable[[], list[int]]) -> None:
-    process = demo("--nodes", "2", "--model", "x", "--keep")
+    process = demo("--nodes", "2", "--model", "fake:0#x", "--keep")
     _, talk = process.communicate(timeout=60)
     assert process.returncode == 0
     assert all(alive(pid) for pid in pids())
@@ -129,7 +129,7 @@ def test_kept_nodes_outlive_the_demo(demo: Demo, pids: Callable[[], list[int]]) 
 def test_a_signal_stops_all(
     demo: Demo, pids: Callable[[], list[int]], number: signal.Signals, code: int
 ) -> None:
-    process = demo("--nodes", "2", "--model", "slow")
+    process = demo("--nodes", "2", "--model", "fake:0#slow")
     until_asked(process)
     process.send_signal(number)
     assert process.wait(timeout=20) == code
@@ -137,21 +137,21 @@ def test_a_signal_stops_all(
 
 
 def test_nodes_notice_the_death_of_their_demo(demo: Demo, pids: Callable[[], list[int]]) -> None:
-    process = demo("--nodes", "2", "--model", "slow")
+    process = demo("--nodes", "2", "--model", "fake:0#slow")
     until_asked(process)
     process.kill()
     assert ended(pids())
 
 
 def test_a_node_that_will_not_stop_is_made_to(demo: Demo, pids: Callable[[], list[int]]) -> None:
-    process = demo("--nodes", "2", "--model", "x", "--model", "deaf")
+    process = demo("--nodes", "2", "--model", "fake:0#x", "--model", "fake:0#deaf")
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert ended(pids(), 0)
 
 
 def test_a_node_that_breaks_is_quoted(demo: Demo, pids: Callable[[], list[int]]) -> None:
-    process = demo("--nodes", "2", "--model", "x", "--model", "crash")
+    process = demo("--nodes", "2", "--model", "fake:0#x", "--model", "fake:0#crash")
     out, talk = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     assert "error: node n2 ended with exit code 1; it said:\n  the model is broken\n" in talk
@@ -159,7 +159,17 @@ def test_a_node_that_breaks_is_quoted(demo: Demo, pids: Callable[[], list[int]])
 
 
 def test_nodes_that_never_meet_are_not_waited_for(demo: Demo) -> None:
-    process = demo("--nodes", "2", "--model", "lonely")
+    process = demo("--nodes", "2", "--model", "fake:0#lonely")
     _, talk = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "error: the nodes did not all meet within 1 s\n\nhint: a firewall" in talk
+
+
+def test_a_model_that_is_none_is_refused_before_anything_starts(
+    demo: Demo, pids: Callable[[], list[int]]
+) -> None:
+    process = demo("--model", "nonsense:")
+    _, talk = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert talk.startswith("error: ")
+    assert pids() == []

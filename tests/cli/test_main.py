@@ -17,7 +17,7 @@ from dmoa.cli.main import cli
 from dmoa.core.limits import Limits
 
 COMMANDS = sorted(cli.commands)
-HEAVY = ("rich", "httpx2", "msgspec", "asyncio", "zenoh", "fastapi", "uvicorn", "numpy")
+HEAVY = ("rich", "httpx2", "msgspec", "zenoh", "fastapi", "uvicorn", "numpy")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -79,7 +79,7 @@ def test_it_tells_a_program_where_it_is(dmoa: Dmoa, served: list[Settings]) -> N
 
 def test_every_flag_becomes_a_setting(dmoa: Dmoa, served: list[Settings], tmp_path: Path) -> None:
     file = tmp_path / "some.toml"
-    file.write_text("slots = 3\nport = 1\n")
+    file.write_text("queue_jobs = 3\nport = 1\n")
     flags = "--model fake: --port 0 --listen tcp/0.0.0.0:1 --listen tcp/127.0.0.1:2 --realm r"
     flags += " --connect tcp/127.0.0.1:3 --node n --multicast --insecure --layers 2 --fanout 4"
     result = dmoa("up", *flags.split(), "--config", str(file))
@@ -96,7 +96,7 @@ def test_every_flag_becomes_a_setting(dmoa: Dmoa, served: list[Settings], tmp_pa
             insecure=True,
             layers=2,
             fanout=4,
-            slots=3,
+            queue_jobs=3,
         )
     ]
 

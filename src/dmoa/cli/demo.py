@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 MOST_NODES = 32
 _QUESTION = "Why is the sky blue?"
-_EMBEDDED = ("", "smollm2")
 
 
 @command(
@@ -77,7 +76,9 @@ def _warn(nodes: int, layers: int, fanout: int) -> None:
 
 def _prepare(models: list[str]) -> None:
     """Have the embedded model's weights here before any node looks for them."""
-    if any(model in _EMBEDDED for model in models):
+    from dmoa.backends.uri import parse_uri
+
+    if any(parse_uri(model).kind == "smollm2" for model in models):
         from dmoa.backends.weights import ensure_weights
 
         ensure_weights(render.talk)
