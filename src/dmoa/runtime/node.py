@@ -206,9 +206,9 @@ class Node:
     ) -> AsyncGenerator[str, None]:
         """Ask, and get the answer in pieces as they are written.
 
-        An answer that is a proposal, because aggregation failed before its first token,
-        comes whole. Where it failed later, an error is raised: what was streamed is not
-        the answer.
+        An answer that was not written piece by piece, such as a proposal because
+        aggregation failed before its first token, comes whole. Where it failed later, an
+        error is raised, with the `trace`: what was streamed is not the answer.
         """
         async with aclosing(
             self.follow(prompt, mixture=mixture, sampling=sampling, deadline=deadline)
@@ -218,10 +218,12 @@ class Node:
                 if isinstance(item, Token):
                     written = True
                     yield item.text
-                elif isinstance(item, Answer) and item.source == "proposal":
-                    if written:
-                        raise BackendUnavailableError(item.trace.degraded[-1])
+                elif isinstance(item, Answer) and not written:
                     yield item.completion.text
+                elif isinstance(item, Answer) and item.source == "proposal":
+                    error = BackendUnavailableError(item.trace.degraded[-1])
+                    error.trace = item.trace
+                    raise error
 
     async def follow(  # noqa: PLR0913  (everything a question can have)
         self,
