@@ -60,6 +60,11 @@ class Answer:
     source: Literal["aggregator", "proposal"]
     trace: Trace
 
+    @property
+    def text(self) -> str:
+        """What the user reads."""
+        return self.completion.text
+
 
 FailureCode = Literal["overloaded", "expired", "unavailable", "refused", "too_long", "backend"]
 
