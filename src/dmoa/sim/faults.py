@@ -16,15 +16,18 @@ class Faults:
 
     `loss` and `doubling` are per message; a delay is drawn uniformly from 0 to `delay`
     for each, so that messages overtake one another. `broken` is the share of services
-    that end in a fault. A crash takes a node out with everything in it; with `notice`
-    its peers are told at once, as by a broken link. A crashed node starts anew, empty,
-    after `repair` seconds.
+    that end in a fault or in nothing, `deaf` of those that do not heed a cancel.
+    `rumours` are false hints that a node left, per digest. A crash takes a node out with
+    everything in it; with `notice` its peers are told at once, as by a broken link. A
+    crashed node starts anew, empty, after `repair` seconds.
     """
 
     loss: float = 0.0
     delay: float = 0.0
     doubling: float = 0.0
     broken: float = 0.0
+    deaf: float = 0.0
+    rumours: float = 0.0
     crashes: int = 0
     notice: bool = True
     repair: float = 10.0
@@ -41,6 +44,8 @@ class Faults:
             delay=maybe(rng.choice([0.01, 1.0, 20.0])),
             doubling=maybe(rng.choice([0.1, 1.0])),
             broken=maybe(rng.choice([0.05, 0.5, 1.0])),
+            deaf=maybe(rng.choice([0.5, 1.0])),
+            rumours=maybe(rng.choice([0.05, 0.5])),
             crashes=int(maybe(rng.randint(1, 4))),
             notice=rng.random() < 0.5,  # noqa: PLR2004
             repair=rng.choice([1.0, 10.0, 1000.0]),

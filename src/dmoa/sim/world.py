@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from random import Random
-from typing import assert_never
+from typing import Literal, assert_never
 
 from dmoa.core.agent import Agent
 from dmoa.core.effects import (
@@ -27,7 +27,7 @@ from dmoa.core.effects import (
     Serve,
 )
 from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
-from dmoa.core.history import Record
+from dmoa.core.history import Record, fingerprint
 from dmoa.core.job import Completion, Fault, FaultCode, Profile, Turn
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import Farewell, Gossip, Message, Propose
@@ -36,7 +36,13 @@ from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.sim.faults import CALM, Faults
 from dmoa.sim.laws import Law
 
-_BREAKS: tuple[FaultCode, ...] = ("unavailable", "rubbish", "timeout", "too_long")
+_BREAKS: tuple[FaultCode | Literal["empty"], ...] = (
+    "unavailable",
+    "rubbish",
+    "timeout",
+    "too_long",
+    "empty",
+)
 
 
 @dataclass(slots=True)
@@ -73,6 +79,7 @@ class World:
     agents: dict[NodeId, Agent] = field(default_factory=dict[NodeId, Agent], init=False)
     queries: dict[QueryId, End] = field(default_factory=dict[QueryId, End], init=False)
     histories: dict[str, list[Record]] = field(default_factory=dict[str, list[Record]], init=False)
+    births: dict[str, float] = field(default_factory=dict[str, float], init=False)
     _heap: list[tuple[float, int, NodeId, int, Event]] = field(
         default_factory=list[tuple[float, int, NodeId, int, Event]], init=False
     )
@@ -100,17 +107,24 @@ class World:
 
     def birth(self, node: NodeId) -> None:
         """Start a node, empty."""
-        life = self._lives[node] = self._lives.get(node, 0) + 1
-        self.agents[node] = Agent(
-            node,
+        self._lives[node] = self._lives.get(node, 0) + 1
+        life = f"{node}/{self._lives[node]}"
+        self.births[life] = self.now
+        self.agents[node] = self.twin(life)
+        self._rouse(self.agents[node])
+
+    def twin(self, life: str) -> Agent:
+        """Make an agent as it was at the birth of a life (`n1/2` is the second of n1)."""
+        node, incarnation = life.split("/")
+        return Agent(
+            NodeId(node),
             Profile(model="law", slots=self.slots),
-            rng=Random(f"{self.seed}/{node}/{life}"),
-            now=self.now,
-            incarnation=life,
+            rng=Random(f"{self.seed}/{life}"),
+            now=self.births[life],
+            incarnation=int(incarnation),
             limits=self.limits,
             timing=self.timing,
         )
-        self._rouse(self.agents[node])
 
     def crash(self, node: NodeId) -> None:
         """Take a node out, with all it knew; its own queries have no home any more."""
@@ -164,6 +178,11 @@ class World:
         """Jobs in service anywhere."""
         return len(self._working)
 
+    def fingerprint(self) -> str:
+        """Hash everything that was recorded, of all lives in the order of their birth."""
+        lives = [self.histories.get(life, []) for life in self.births]
+        return fingerprint(record for history in lives for record in history)
+
     # -- how it happens ----------------------------------------------------------------
 
     def _schedule(self, at: float, node: NodeId, event: Event, life: int = 0) -> None:
@@ -198,7 +217,7 @@ class World:
             case Announce():
                 for peer in list(self.agents):
                     if peer != agent.node:
-                        self._carry(agent.node, peer, Gossip(effect.digest))
+                        self._gossip(agent.node, peer, Gossip(effect.digest))
             case Serve():
                 self._serve(agent.node, effect)
             case Cancel():
@@ -216,6 +235,12 @@ class World:
         end = self.queries[query]
         end.ends += 1
         end.ended, end.result = self.now, result
+
+    def _gossip(self, sender: NodeId, to: NodeId, gossip: Gossip) -> None:
+        """Carry a digest, and now and then a false hint that its sender left."""
+        if self.faults.rumours and self._links.random() < self.faults.rumours:
+            self._schedule(self.now, to, Received(sender, Farewell()))
+        self._carry(sender, to, gossip)
 
     def _carry(self, sender: NodeId, to: NodeId, message: Message) -> None:
         """Carry a message over a link that may lose, delay or double it."""
@@ -237,15 +262,16 @@ class World:
         self._working.add(work)
         seconds = self.service.draw(self._services)
         broken = self.faults.broken and self._services.random() < self.faults.broken
-        outcome: Event = Served(
-            effect.job.id, Completion(f"{node} says {seconds:.6f}", "law", 10, 10)
-        )
-        if broken:
-            code = self._services.choice(_BREAKS)
+        code = self._services.choice(_BREAKS) if broken else None
+        text = "" if code == "empty" else f"{node} says {seconds:.6f}"
+        outcome: Event = Served(effect.job.id, Completion(text, "law", 10, 10))
+        if code is not None and code != "empty":
             outcome = Faltered(effect.job.id, Fault(code))
         self._schedule(self.now + seconds, node, outcome, life)
 
     def _stop(self, node: NodeId, job: JobId) -> None:
-        """Stop a service at once; what was scheduled for its end finds it gone."""
+        """Stop a service at once, unless it is deaf; its scheduled end then finds it gone."""
+        if self.faults.deaf and self._services.random() < self.faults.deaf:
+            return
         life = self._lives[node]
         self._schedule(self.now, node, Faltered(job, Fault("stopped")), life)
