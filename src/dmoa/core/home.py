@@ -77,7 +77,7 @@ class Home:
         else:
             self.queries[event.query] = query
             self.wants.wake(query.expires, "query", event.query)
-            self.next_stage(query, now)
+            self.advance(query, now)
 
     def _beyond(self, query: Query) -> tuple[FailureCode, str] | None:
         """Tell which limit a query exceeds, if any."""
@@ -91,8 +91,8 @@ class Home:
             return "too_long", f"the conversation has {query.conversation} of {most} bytes allowed"
         return None
 
-    def next_stage(self, query: Query, now: float) -> None:
-        """End the stage under way, if any, and begin the next layer or the aggregation."""
+    def advance(self, query: Query, now: float) -> None:
+        """End the layer under way, if any, and begin the next layer or the aggregation."""
         for job in list(query.pending):
             self._dismiss(query, job, "late", now)
         query.turn_over()
@@ -138,7 +138,7 @@ class Home:
         )
         self.wants.want(Report(query.asked.query, visit))
         if not query.pending:
-            self.next_stage(query, now)
+            self.advance(query, now)
 
     def ended(
         self, sender: NodeId, job: JobId, outcome: Outcome, now: float, detail: str = ""
@@ -150,14 +150,19 @@ class Home:
         del self.seats[job]
         self.wants.want(Report(query.asked.query, query.end(job, outcome, now, detail)))
         if not query.pending:
-            self.next_stage(query, now)
+            self.advance(query, now)
 
     def bereaved(self, peer: NodeId, now: float, detail: str) -> None:
-        """A peer is gone, and with it every job it had of ours."""
+        """A peer seems to be gone, and with it every job it had of ours.
+
+        Where it is not, for such a hint may be false, it works for nobody: hence it is told.
+        """
         for job, name in list(self.seats.items()):
             query = self.queries.get(name)
             if query is not None and query.pending.get(job) == peer:
-                self.ended(peer, job, "lost", now, detail)
+                self._dismiss(query, job, "lost", now, detail)
+                if not query.pending:
+                    self.advance(query, now)
 
     def aggregated(
         self, job: JobId, completion: Completion, queued: float, service: float, now: float
@@ -222,11 +227,13 @@ class Home:
                 self._dismiss(query, job, "late", now)
             self._forget(query)
 
-    def _dismiss(self, query: Query, job: JobId, outcome: Outcome, now: float) -> None:
+    def _dismiss(
+        self, query: Query, job: JobId, outcome: Outcome, now: float, detail: str = ""
+    ) -> None:
         """End a pending seat from here: nobody need work on it any more."""
         node = query.pending[job]
         del self.seats[job]
-        self.wants.want(Report(query.asked.query, query.end(job, outcome, now)))
+        self.wants.want(Report(query.asked.query, query.end(job, outcome, now, detail)))
         if node == self.node:
             self.bench.drop(job)
         else:
