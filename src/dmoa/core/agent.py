@@ -137,6 +137,8 @@ class Agent:
                 self._home.ask(event, now)
             case Received():
                 self._received(event.sender, event.message, now)
+            case Lost() if event.peer == self.node:
+                pass
             case Lost():
                 self._home.ended(event.peer, event.job, "lost", now, event.detail)
             case Served():
@@ -163,7 +165,7 @@ class Agent:
                     self._wants.want(Announce(self.digest(now)))
                     self._wants.wake(now + self.timing.gossip, "gossip", subject)
                 case "layer":
-                    self._home.next_stage(self._home.queries[QueryId(subject)], now)
+                    self._home.advance(self._home.queries[QueryId(subject)], now)
                 case "query":
                     self._home.expire(QueryId(subject), now)
                 case "job":
@@ -197,6 +199,8 @@ class Agent:
     # -- peers -------------------------------------------------------------------------
 
     def _received(self, sender: NodeId, message: Message, now: float) -> None:
+        if sender == self.node:
+            return  # an echo, or somebody who bears this name: no peer in either case
         match message:
             case Propose():
                 self._invited(sender, message.job, now)
@@ -220,7 +224,9 @@ class Agent:
 
     def _invited(self, sender: NodeId, job: Job, now: float) -> None:
         """A peer proposes a job: take it, or decline it at once."""
-        if sender != job.home or job.id in self._past:
+        if sender != job.home or not self._of(sender, job.id):
+            return
+        if job.id in self._past or job.id in self.queue:
             return
         self._remember(job.id)
         expires = now + min(job.patience, self.timing.deadline_max)
@@ -231,9 +237,13 @@ class Agent:
 
     def _withdrawn(self, sender: NodeId, job: JobId) -> None:
         """A home wants its job no more; one that is still on its way will not be taken."""
-        if job.startswith(f"{sender}/"):
+        if self._of(sender, job):
             self._remember(job)
             self._bench.drop(job)
+
+    def _of(self, sender: NodeId, job: JobId) -> bool:
+        """Tell whether a job bears its sender's name; nobody else's can be asked or withdrawn."""
+        return sender != self.node and job.startswith(f"{sender}/")
 
     def _remember(self, job: JobId) -> None:
         """Keep the name of a peer's job, so that a doubled message is not served twice."""
