@@ -86,6 +86,7 @@ class RecordingHost:
             await frames.aclose()
             self.running -= 1
             self.closed.set()
+            self._news.set()
 
     async def until(self, true: Callable[[RecordingHost], bool]) -> None:
         """Wait until what was heard makes `true` so."""

@@ -188,7 +188,7 @@ class Mailbox:
 class Answer(Protocol):
     """The way back to one caller."""
 
-    def put(self, frame: bytes) -> None:
+    def put(self, frame: bytes) -> object:
         """Send a small frame; nothing happens where the caller is gone."""
         ...
 

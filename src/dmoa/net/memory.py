@@ -91,10 +91,15 @@ class MemoryNetwork:
         for peer in self.others(node):
             self.wire(node, peer.node).broken = True
             if reset:
+                self._reconnect(node, peer.node)
                 asyncio.get_running_loop().call_soon(peer.lost, node)
         if not reset:
             self._dead.add(node)
         endpoint.die()
+
+    def forge(self, sender: NodeId, to: NodeId, data: bytes) -> None:
+        """Deliver any bytes in place of a digest."""
+        self.wire(sender, to).carry(sender, self._present[to].heard, sender, data)
 
     def enter(self, endpoint: MemoryEndpoint) -> None:
         """Let a node take part on new connections; all others send it their digests."""
@@ -103,9 +108,7 @@ class MemoryNetwork:
         self._dead.discard(endpoint.node)
         self._present[endpoint.node] = endpoint
         for peer in self.others(endpoint.node):
-            pair = frozenset((endpoint.node, peer.node))
-            if pair not in self._cut:
-                self._wires.pop(pair, None)
+            self._reconnect(endpoint.node, peer.node)
             self.wire(endpoint.node, peer.node).carry(endpoint.node, peer.greet, endpoint)
 
     def leave(self, endpoint: MemoryEndpoint) -> None:
@@ -130,6 +133,12 @@ class MemoryNetwork:
         if pair not in self._wires:
             self._wires[pair] = Wire(self)
         return self._wires[pair]
+
+    def _reconnect(self, one: NodeId, other: NodeId) -> None:
+        """Let two nodes use a new connection from now on, if they can."""
+        pair = frozenset((one, other))
+        if pair not in self._cut:
+            self._wires.pop(pair, None)
 
     def expects(self, node: NodeId) -> bool:
         """Tell whether others still believe that a node is there."""

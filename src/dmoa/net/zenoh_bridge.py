@@ -1,0 +1,227 @@
+"""Between Zenoh's threads and the loop.
+
+Zenoh calls back in threads of its own. There are two of them for all peers, and one that
+waits stalls the network; inside a callback, most calls to Zenoh deadlock. So a callback
+does nothing but hand what it got to the loop, and the loop does all the rest. The other
+way round, what can block for long is sent by threads of our own.
+"""
+
+# pyright: reportUnknownMemberType=false
+# (Zenoh's stubs leave out what a method returns that returns nothing.)
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+import zenoh
+
+from dmoa.errors import PeerSilentError
+from dmoa.net.exchange import Mailbox
+from dmoa.net.zenoh_config import WAIT_BEFORE_CLOSE
+
+LARGE_FRAME = 8 * 1024
+"""Bytes from which a frame is sent by a thread."""
+SENDING_THREADS = 4
+"""Peers that may take their time at once before others wait for them."""
+TIMEOUT_MARGIN = 2.0
+"""Seconds that Zenoh's own timeout comes after ours, which knows more."""
+LONGEST = 10.0**6
+"""Seconds that Zenoh is asked to wait at most."""
+
+T = TypeVar("T")
+
+
+class Bridge:
+    """The way from Zenoh's threads to the loop that is running when it is made."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def soon(self, function: Callable[..., None], *details: object) -> None:
+        """Have the loop do something: all that a thread of Zenoh may do here."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(function, *details)
+
+    def handler(self, function: Callable[[T], None]) -> zenoh.handlers.Callback[T]:
+        """Make a handler that passes what comes on to the loop."""
+
+        def callback(thing: T) -> None:
+            self.soon(function, thing)
+
+        # Indirect ones cost a thread each, which keeps the interpreter from exiting.
+        return zenoh.handlers.Callback(callback, indirect=False)
+
+
+class Sender:
+    """Sends to peers, to each in order, and waits for a slow one in a thread.
+
+    A peer that takes no more bytes would hold up the loop, for WAIT_BEFORE_CLOSE and
+    behind others that wait for the same peer. So a large frame is sent by a thread, and
+    what follows it to that peer queues behind it; one thread at most waits for a peer.
+    """
+
+    def __init__(self) -> None:
+        # Not the loop's own threads: others may be busy there for long.
+        self._threads = ThreadPoolExecutor(SENDING_THREADS, "dmoa-send")
+        self._lanes: dict[str, deque[tuple[Callable[[], None], asyncio.Future[None]]]] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def post(
+        self, peer: str, send: Callable[[], None], size: int = 0
+    ) -> asyncio.Future[None] | None:
+        """Send at once, or else return the future of when it is sent or given up."""
+        lane = self._lanes.get(peer)
+        if self._closed:
+            return None
+        if lane is None and size < LARGE_FRAME:
+            send()
+            return None
+        done = asyncio.get_running_loop().create_future()
+        if lane is None:
+            lane = self._lanes[peer] = deque()
+            worker = asyncio.create_task(self._work(peer), name=f"send to {peer}")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        lane.append((send, done))
+        return done
+
+    async def close(self) -> None:
+        """Send what is still to be sent, as far as that does not take long."""
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=2 * WAIT_BEFORE_CLOSE)
+        self._closed = True
+        for worker in self._workers:
+            worker.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _work(self, peer: str) -> None:
+        lane = self._lanes[peer]
+        try:
+            while lane:
+                await asyncio.get_running_loop().run_in_executor(self._threads, lane[0][0])
+                _settle(lane.popleft()[1])
+        finally:
+            del self._lanes[peer]
+            for _, done in lane:
+                _settle(done)
+
+
+def _settle(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+class Question:
+    """One query to a peer, whose frames go to a mailbox."""
+
+    def __init__(
+        self, session: zenoh.Session, bridge: Bridge, sender: Sender, mailbox: Mailbox
+    ) -> None:
+        self._session = session
+        self._bridge = bridge
+        self._sender = sender
+        self._mailbox = mailbox
+        self._token = zenoh.CancellationToken()
+
+    async def ask(self, key: str, data: bytes, patience: float) -> None:
+        """Send the query, or begin to where that takes longer than the patience."""
+        sent = self._sender.post(
+            self._mailbox.peer, lambda: self._get(key, data, patience), len(data)
+        )
+        if sent is not None:
+            await asyncio.wait({sent}, timeout=patience)
+
+    def withdraw(self, key: str, data: bytes) -> None:
+        """End the query on both sides, once it is wholly sent."""
+
+        def send() -> None:
+            self._token.cancel()
+            put(self._session, key, data, zenoh.CongestionControl.BLOCK)
+
+        self._sender.post(self._mailbox.peer, send)
+
+    def _get(self, key: str, data: bytes, patience: float) -> None:
+        try:
+            self._session.get(
+                key,
+                zenoh.handlers.Callback(self._replied, self._ended, indirect=False),
+                payload=data,
+                timeout=min(patience + TIMEOUT_MARGIN, LONGEST),
+                # Any other keeps all replies back until the query ends, but one.
+                consolidation=zenoh.ConsolidationMode.NONE,
+                cancellation_token=self._token,
+                express=True,
+            )
+        except zenoh.ZError:
+            self._ended()
+
+    def _replied(self, reply: zenoh.Reply) -> None:
+        self._bridge.soon(self._take, reply)
+
+    def _ended(self) -> None:
+        self._bridge.soon(self._mailbox.end)
+
+    def _take(self, reply: zenoh.Reply) -> None:
+        if reply.ok is not None:
+            self._mailbox.put(bytes(reply.ok.payload))
+        else:
+            # Nodes send frames only; an error is Zenoh's own, and it has but one: a timeout.
+            self._mailbox.fail(PeerSilentError(f"{self._mailbox.peer} gave no reply in time"))
+
+
+class Way:
+    """The way back to the caller of one query."""
+
+    def __init__(self, sender: Sender, caller: str, query: zenoh.Query) -> None:
+        self._sender = sender
+        self._caller = caller
+        self._query = query
+        self._key = query.key_expr
+
+    def put(self, frame: bytes) -> asyncio.Future[None] | None:
+        """Send a frame; nothing happens where the caller is gone."""
+        return self._sender.post(self._caller, lambda: self._reply(frame), len(frame))
+
+    async def send(self, frame: bytes) -> None:
+        """Send a frame, and wait until it is sent."""
+        sent = self.put(frame)
+        if sent is not None:
+            await sent
+
+    def end(self) -> None:
+        """Finish the query: one that is not dropped lets its caller wait."""
+        self._sender.post(self._caller, self._drop)
+
+    def _drop(self) -> None:
+        self._query.drop()
+
+    def _reply(self, frame: bytes) -> None:
+        # Zenoh would gather frames to batches; a token is to be seen at once.
+        with suppress(zenoh.ZError):
+            self._query.reply(self._key, frame, express=True)
+
+
+def leave(session: zenoh.Session, token: zenoh.LivelinessToken | None) -> None:
+    """Close a session, in a thread: the token first, so that peers see it at once."""
+    if token is not None:
+        with suppress(zenoh.ZError):
+            token.undeclare()
+    with suppress(zenoh.ZError):
+        session.close()
+
+
+def put(
+    session: zenoh.Session,
+    key: str,
+    data: bytes,
+    congestion_control: zenoh.CongestionControl = zenoh.CongestionControl.DROP,
+) -> None:
+    """Publish; where the session is closed, nothing happens."""
+    with suppress(zenoh.ZError):
+        session.put(key, data, congestion_control=congestion_control, express=True)
