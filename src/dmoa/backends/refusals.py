@@ -25,7 +25,7 @@ _CONTEXT: Final = re.compile(
 )
 _PROMPT: Final = re.compile(
     r"resulted in (\d+) tokens|\((\d+) in the messages|has (\d+) input tokens"
-    r"|request \((\d+) tokens\)|\((\d+) tokens\)|requested (\d+) tokens",
+    r"|request \((\d+) tokens\)",
     re.IGNORECASE,
 )
 _WORDS: Final = 500

@@ -36,8 +36,6 @@ _OWN: Final[dict[Kind, tuple[str, ...]]] = {
     "openai": ("key_env",),
     "fake": ("tokens", "fail", "after"),
 }
-_COUNTS: Final = ("context", "slots", "threads", "answer", "proposal", "tokens")
-_LARGEST: Final = 1 << 24
 FAILURES: Final = ("unavailable", "refused", "too_long", "rubbish", "timeout", "stall")
 """What `fail=` of a fake backend can be: the code of a fault, or `stall` for ever."""
 
@@ -161,14 +159,14 @@ def _count(settings: dict[str, str], key: str) -> int | None:
     text = settings.get(key)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:12]) <= _LARGEST):
+    if re.fullmatch(r"[1-9][0-9]{0,7}", text) is None:
         raise ConfigError(f"the backend setting `{key}` needs a whole number above 0")
     return int(text)
 
 
 def _after(settings: dict[str, str]) -> int:
     text = settings.get("after", "0")
-    if not (text.isascii() and text.isdigit() and int(text[:12]) <= _LARGEST):
+    if re.fullmatch(r"[0-9]{1,8}", text) is None:
         raise ConfigError("the backend setting `after` needs a number of tokens")
     return int(text)
 

@@ -138,9 +138,7 @@ def _prepare(kept: Path, installed: Path | None, say: Progress) -> None:
         say("preparing the embedded model for quick reading (once)")
         fresh = Path(made) / kept.name
         with fresh.open("wb") as file:
-            requantise(source, file)
-            file.flush()
-            os.fsync(file.fileno())
+            requantise(source, file)  # no fsync: what a crash leaves is hashed before use
         if not is_file(fresh, Q8_BYTES, Q8_SHA256):
             raise BackendUnavailableError(
                 "the embedded model came out wrong on this machine", hint=_ANOTHER
