@@ -53,9 +53,9 @@ SQUEEZES = 2
 """How often a prompt may be rendered smaller before its backend is believed."""
 
 # Whole control tokens of the chat templates in use. Only complete ones are touched, so
-# that `a |> b` in somebody's code stays as it is.
+# that `a |> b` and `a <| b |> c` in somebody's code stay as they are.
 _CONTROL = re.compile(
-    r"<([|\uff5c])(?=[^<>|\uff5c\n]{1,64}\1>)"
+    r"<([|\uff5c])(?=[^<>|\uff5c\s]{1,64}\1>)"
     r"|<(?=/?(?:s|bos|eos|unk|pad|mask|start_of_turn|end_of_turn|sop|eop)>)"
     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS)\])"
     r"|<(?=</?SYS>>)",
@@ -106,10 +106,14 @@ def share(sizes: Sequence[int], total: int) -> list[int]:
     return grants
 
 
-def _fitted(proposals: Sequence[str], budget: int, most: int) -> list[str]:
-    """Cut proposals so that together they fit `budget` tokens, and each `most`."""
+def _fitted(proposals: Sequence[str], budget: int, most: int, squeeze: int) -> list[str]:
+    """Cut proposals so that together they fit `budget` tokens, and each `most`.
+
+    Each squeeze halves what they would take: where a budget was estimated too large, to
+    halve the budget alone need not change anything.
+    """
     wanted = [min(most, estimate_tokens(text) + 1) for text in proposals]
-    grants = share(wanted, budget)
+    grants = share(wanted, min(budget, sum(wanted)) >> squeeze)
     return [cut(text, grant) for text, grant in zip(proposals, grants, strict=True)]
 
 
@@ -125,8 +129,9 @@ def _length(job: Job, profile: Profile, limits: Limits, squeeze: int) -> int:
 def render(job: Job, profile: Profile, limits: Limits, *, squeeze: int = 0) -> Prompt:
     """Make the prompt of a job for the model that serves it.
 
-    `squeeze` counts how often the backend has found it too long: 1 halves the room of the
-    proposals, SQUEEZES leaves them out.
+    `squeeze` counts how often the backend has found it too long: 1 halves the proposals,
+    SQUEEZES leaves them out. However long an answer the user allows, proposals may take
+    half of the context; the answer then gets what they leave.
     """
     turns = [replace(turn, content=neutralise(turn.content)) for turn in job.turns]
     length = _length(job, profile, limits, squeeze)
@@ -136,15 +141,18 @@ def render(job: Job, profile: Profile, limits: Limits, *, squeeze: int = 0) -> P
         closing = _CLOSING[profile.layout]
         spent = estimate_tokens(opening + closing) + TURN_TOKENS
         spent += sum(estimate_tokens(turn.content) + TURN_TOKENS for turn in turns)
-        room = profile.context_tokens - length - spent - TURN_TOKENS * len(job.proposals)
+        reserve = min(length, profile.context_tokens // 2)
+        room = profile.context_tokens - reserve - spent - TURN_TOKENS * len(job.proposals)
         kept = _fitted(
-            [neutralise(text) for text in job.proposals], room >> squeeze, limits.proposal_tokens
+            [neutralise(text) for text in job.proposals], room, limits.proposal_tokens, squeeze
         )
         listed = "".join(
             f"\n{number}. {text}" for number, text in enumerate(filter(None, kept), start=1)
         )
         if listed:
             turns.insert(0, Turn("system", opening + listed + closing))
+            left = profile.context_tokens - spent - estimate_tokens(listed)
+            length = min(length, max(reserve, left))
         elif own:
             turns.insert(0, Turn("system", own))
     sampling = replace(job.sampling, max_tokens=length)
