@@ -46,11 +46,11 @@ class View:
         return reborn
 
     def _forget(self, now: float) -> bool:
-        """Make room by forgetting the peer that is silent longest; False if none is."""
-        oldest = min(self._peers, key=lambda node: (self._peers[node].heard, node))
-        if self._alive(self._peers[oldest], now):
+        """Make room by forgetting the dead peer that is silent longest; False if all live."""
+        dead = [node for node, peer in self._peers.items() if not self._alive(peer, now)]
+        if not dead:
             return False
-        del self._peers[oldest]
+        del self._peers[min(dead, key=lambda node: (self._peers[node].heard, node))]
         return True
 
     def leave(self, node: NodeId) -> None:
