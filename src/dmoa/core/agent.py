@@ -31,6 +31,7 @@ from dmoa.core.messages import (
     Withdraw,
 )
 from dmoa.core.names import JobId, NodeId, QueryId, query_name
+from dmoa.core.query import as_proposal
 from dmoa.core.queue import Entry, Queue
 from dmoa.core.view import View
 from dmoa.core.wants import Wants
@@ -180,8 +181,8 @@ class Agent:
         if entry.stopping:
             return
         if not entry.own:
-            message = Proposal(job, completion, queued, service)
-            self._wants.want(Send(entry.job.home, message))
+            proposal = as_proposal(completion, self.limits)
+            self._wants.want(Send(entry.job.home, Proposal(job, proposal, queued, service)))
         elif entry.job.role == "proposer":
             self._home.proposed(self.node, Proposal(job, completion, queued, service), now)
         else:

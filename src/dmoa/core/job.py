@@ -7,6 +7,9 @@ from typing import Literal
 
 from dmoa.core.names import JobId, NodeId, QueryId, Role
 
+OVERHEAD = 40
+"""Bytes that count for a turn or a proposal beside its text: many empty ones are not free."""
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -19,6 +22,11 @@ class Turn:
     role: str
     content: str
     extra: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes that this turn keeps in memory."""
+        return OVERHEAD + sum(len(text.encode()) for text in (self.role, self.content, self.extra))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +65,9 @@ class Job:
 
     @property
     def size(self) -> int:
-        """Bytes of text this job keeps in memory."""
-        turns = sum(len(turn.content.encode()) + len(turn.extra) for turn in self.turns)
-        return turns + sum(len(text.encode()) for text in self.proposals) + len(self.options)
+        """Bytes that this job keeps in memory."""
+        proposals = sum(OVERHEAD + len(text.encode()) for text in self.proposals)
+        return sum(turn.size for turn in self.turns) + proposals + len(self.options.encode())
 
 
 @dataclass(frozen=True, slots=True)

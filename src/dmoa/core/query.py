@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from dmoa.core.effects import Outcome, Trace, Visit
 from dmoa.core.events import Asked
-from dmoa.core.job import Completion, Job, Sampling
+from dmoa.core.job import Completion, Job, Sampling, Turn
 from dmoa.core.limits import Limits
 from dmoa.core.names import JobId, NodeId, Role, job_name
 from dmoa.core.prompts import cut_bytes
@@ -32,6 +32,13 @@ class Kept:
 
     node: NodeId
     completion: Completion
+
+
+def as_proposal(completion: Completion, limits: Limits) -> Completion:
+    """Keep of a completion what a proposal is: text, up to its limit."""
+    return replace(
+        completion, text=cut_bytes(completion.text, limits.proposal_bytes), tool_calls=""
+    )
 
 
 @dataclass(slots=True)
@@ -63,8 +70,8 @@ class Query:
     @property
     def conversation(self) -> int:
         """Bytes of what the user sent."""
-        turns = sum(len(turn.content.encode()) + len(turn.extra) for turn in self.asked.turns)
-        return turns + len(self.asked.options)
+        turns = sum(turn.size for turn in self.asked.turns)
+        return turns + len(self.asked.options.encode())
 
     @property
     def size(self) -> int:
@@ -73,9 +80,9 @@ class Query:
         return self.conversation + proposals * self.limits.proposal_bytes
 
     def patience(self, now: float) -> float:
-        """Share the seconds that are left among the stages that are left, this one included."""
-        stages = self.layers - self.layer + 2
-        return max(0.0, self.expires - now) / max(1, stages)
+        """Share the seconds that are left among the layers and the aggregation that are left."""
+        parts = self.layers - self.layer + 2
+        return max(0.0, self.expires - now) / max(1, parts)
 
     def job(self, seat: int, node: NodeId, now: float, patience: float) -> Job:
         """Seat a node in the layer under way, and make its job."""
@@ -86,7 +93,7 @@ class Query:
             home=self.home,
             role=role,
             layer=self.layer,
-            turns=self.asked.turns,
+            turns=self._turns(node),
             proposals=tuple(kept.completion.text for kept in self.kept),
             sampling=self._sampling(role, seat),
             patience=patience,
@@ -97,6 +104,13 @@ class Query:
             job=job.id, layer=self.layer, role=role, node=node, sent=now - self.began
         )
         return job
+
+    def _turns(self, node: NodeId) -> tuple[Turn, ...]:
+        """Give peers the words of the conversation, and only home what else its turns hold."""
+        turns = self.asked.turns
+        if node == self.home:
+            return turns
+        return tuple(replace(turn, extra="") if turn.extra else turn for turn in turns)
 
     def _sampling(self, role: Role, seat: int) -> Sampling:
         """Give the aggregator what the user chose, and proposers their own way, for diversity.
@@ -139,12 +153,11 @@ class Query:
         )
         self.visits[job] = visit
         if visit.role == "proposer":
-            text = cut_bytes(completion.text, self.limits.proposal_bytes)
-            self.fresh.append(Kept(node, replace(completion, text=text)))
+            self.fresh.append(Kept(node, as_proposal(completion, self.limits)))
         return visit
 
     def turn_over(self) -> None:
-        """End the layer: what it brought, if anything, is what the next stage reads."""
+        """End the layer: what it brought, if anything, is what the next job reads."""
         if self.fresh:
             self.kept, self.fresh = self.fresh, []
         self.layer += 1
