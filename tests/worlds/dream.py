@@ -1,0 +1,151 @@
+"""One world from one integer: its nodes, its weather, its users; and that it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+
+from dmoa.core.history import replay
+from dmoa.core.limits import Limits, Timing
+from dmoa.core.mixture import Mixture
+from dmoa.core.names import NodeId, QueryId
+from dmoa.sim.faults import Faults
+from dmoa.sim.laws import Exponential, Fixed
+from dmoa.sim.world import World
+
+from .promises import EPSILON, Life, ended_well, rests, watch
+
+NODES = 8
+LAYERS = 3
+FANOUT = 7
+QUERIES = 20
+PATIENCE = 12.0
+"""Seconds: the longest that a user waits in these worlds."""
+
+
+def draw_world(seed: int) -> World:
+    """Draw nodes, weather, limits and timing."""
+    rng = Random(f"{seed}/world")
+    mean = rng.choice([0.0, 0.1, 1.0, 4.0])
+    gossip = rng.choice([0.5, 2.0, 5.0])
+    return World(
+        nodes=rng.randint(1, NODES),
+        service=Fixed(mean) if mean == 0.0 or rng.random() < 0.3 else Exponential(mean),
+        seed=seed,
+        faults=Faults.draw(rng),
+        slots=rng.randint(1, 3),
+        limits=Limits(
+            queue_jobs=rng.choice([1, 2, 4, 64]),
+            queue_bytes=rng.choice([1_500, 5_000, 1_000_000]),
+            proposal_bytes=rng.choice([16, 100, 1000]),
+            view=rng.choice([1, 3, 128]),
+            remembered=rng.choice([4096, 4096, 4096, 4]),
+            layers=rng.choice([LAYERS, LAYERS, 1]),
+            fanout=rng.choice([FANOUT, FANOUT, 2]),
+        ),
+        timing=Timing(
+            gossip=gossip,
+            silence=rng.choice([2.5, 5.0]) * gossip,
+            deadline=rng.choice([1.0, PATIENCE / 2]),
+            deadline_max=PATIENCE,
+        ),
+        watch=watch,
+        record=True,
+    )
+
+
+@dataclass(slots=True)
+class Fate:
+    """What users and fate do to a world, and when; users leave after they asked."""
+
+    world: World
+    rng: Random
+    last: float = 0.0
+    asked: dict[QueryId, tuple[Mixture, float]] = field(default_factory=dict)
+    _order: int = 0
+    _plan: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        rng, faults = self.rng, self.world.faults
+        nodes = [NodeId(f"n{number}") for number in range(1, self.world.nodes + 1)]
+        span = rng.choice([0.0, 5.0, 20.0])
+        for _ in range(rng.randint(1, QUERIES)):
+            self._ask(
+                rng.uniform(0.0, span),
+                rng.choice(nodes),
+                Mixture(rng.randint(0, LAYERS), rng.randint(0, FANOUT)),
+                deadline=rng.choice([None, 0.0, 0.5, 3.0, PATIENCE, 1e9]),
+                leaves=rng.choice([0.0, rng.uniform(0.0, 3.0)]) if rng.random() < 0.2 else None,
+            )
+        for _ in range(faults.crashes):
+            self._crash(rng.uniform(0.0, span + 5.0), rng.choice(nodes))
+
+    def run(self) -> None:
+        """Let it all happen."""
+        while self._plan:
+            at, _, act = heappop(self._plan)
+            self.world.run(at)
+            act()
+
+    def _at(self, at: float, act: Callable[[], None]) -> None:
+        self._order += 1
+        heappush(self._plan, (at, self._order, act))
+
+    def _ask(
+        self,
+        at: float,
+        node: NodeId,
+        mixture: Mixture,
+        *,
+        deadline: float | None,
+        leaves: float | None,
+    ) -> None:
+        world = self.world
+
+        def act() -> None:
+            if node in world.agents:
+                query = world.ask(node, mixture, deadline=deadline)
+                wanted = world.timing.deadline if deadline is None else deadline
+                self.asked[query] = mixture, at + min(wanted, world.timing.deadline_max)
+                if leaves is not None:
+                    self._at(at + leaves, lambda: world.abandon(query))
+
+        self.last = max(self.last, at)
+        self._at(at, act)
+
+    def _crash(self, at: float, node: NodeId) -> None:
+        world = self.world
+
+        def crash() -> None:
+            if node in world.agents:
+                world.crash(node)
+
+        def repair() -> None:
+            if node not in world.agents:
+                world.birth(node)
+
+        self._at(at, crash)
+        if at + world.faults.repair < self.last + PATIENCE:
+            self._at(at + world.faults.repair, repair)
+
+
+def run_world(seed: int) -> World:
+    """Live through the world of a seed; AssertionError where a promise is broken."""
+    world = draw_world(seed)
+    fate = Fate(world, Random(f"{seed}/fate"))
+    fate.run()
+    world.run(max(world.now, fate.last) + 2 * PATIENCE + 2 * world.faults.delay + EPSILON)
+    while world.at_work:
+        assert world.now < fate.last + 1000.0, "services never end"
+        world.run(world.now + 5.0)
+    for agent in world.agents.values():
+        rests(agent)
+    for query, (mixture, deadline) in fate.asked.items():
+        ended_well(query, mixture, deadline, world)
+    for name, records in world.histories.items():
+        Life(name).live(records, remembered=world.limits.remembered)
+        difference = replay(records, world.twin(name))
+        assert difference is None, f"{name} would not want the same at step {difference}"
+    return world

@@ -1,0 +1,191 @@
+"""What must hold: at every moment (`watch`), of each life, and of each query in the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from dmoa.core.agent import Agent
+from dmoa.core.effects import Answer, Cancel, Deliver, Effect, Fail, Refusal, Send, Serve, Trace
+from dmoa.core.events import Abandoned, Event, Faltered, Lost, Received, Served
+from dmoa.core.history import Record
+from dmoa.core.messages import Decline, Failure, Proposal, Propose, Withdraw
+from dmoa.core.mixture import Mixture
+from dmoa.core.names import JobId, NodeId, QueryId
+from dmoa.core.prompts import SQUEEZES
+from dmoa.sim.world import End, World
+
+EPSILON = 1e-9
+"""Seconds: what floating point may lose."""
+
+
+def watch(agent: Agent) -> None:
+    agent.check()
+    assert agent.deadline > agent.gauge._now, "a timer that is due was not acted on"
+    entries = [*agent.queue._waiting.values(), *agent.queue._serving.values()]
+    for entry in entries:
+        if not entry.stopping:
+            assert entry.expires > agent.gauge._now, f"{entry.job.id} outstayed its patience"
+    alive = {entry.job.id for entry in entries if entry.own and not entry.stopping}
+    seated = {
+        job
+        for query in agent._home.queries.values()
+        for job, node in query.pending.items()
+        if node == agent.node
+    }
+    assert seated == alive, "own jobs without a seat, or seats without a job"
+    assert len(agent.queue) <= agent.limits.queue_jobs + agent.queue.slots
+
+
+def rests(agent: Agent) -> None:
+    """Nothing is left over in an agent whose users all left long ago."""
+    assert agent.queries == 0, f"{agent.node} still has queries"
+    assert not agent._home.seats, f"{agent.node} still waits for {list(agent._home.seats)}"
+    assert len(agent.queue) == 0, f"{agent.node} still has jobs"
+    assert agent.queue._places == {}, f"{agent.node} keeps places for nobody"
+    assert agent.queue._bytes == 0, f"{agent.node} keeps {agent.queue._bytes} bytes for nobody"
+    assert agent.queue._foreign == 0, f"{agent.node} counts jobs that are gone"
+    assert list(agent._wants._due) == [("gossip", agent.node)], f"{agent.node} has timers left"
+
+
+def ended_well(query: QueryId, mixture: Mixture, deadline: float, world: World) -> None:
+    end = world.queries[query]
+    if end.abandoned:
+        assert end.ends == 0, f"{query} ended after it was abandoned"
+    elif end.orphaned:
+        assert end.ends == 0, f"{query} ended without a home"
+    else:
+        assert end.ends == 1, f"{query} ended {end.ends} times"
+        assert end.ended is not None
+        assert end.ended <= deadline, f"{query} ended at {end.ended}, not by {deadline}"
+        assert end.result is not None
+        trace = end.result.trace
+        assert (trace.query, trace.home, trace.mixture) == (query, query.split("/")[0], mixture)
+        missed = sum(
+            _layered_well(layer, trace, deadline - end.asked)
+            for layer in range(1, mixture.layers + 2)
+        )
+        assert len(trace.degraded) >= missed, f"{query} hides a loss: {trace.degraded}"
+        _concluded_well(end, trace, missed, world)
+
+
+def _layered_well(layer: int, trace: Trace, deadline: float) -> int:
+    """One layer tells a story that can be true; count what it misses."""
+    mixture, final = trace.mixture, layer > trace.mixture.layers
+    wanted = 1 if final else mixture.fanout + 1
+    visits = [visit for visit in trace.jobs if visit.layer == layer]
+    if not visits:
+        return 0
+    nodes = [visit.node for visit in visits]
+    assert len(set(nodes)) == len(nodes) <= wanted, f"layer {layer} asked {nodes}"
+    assert nodes[0] == trace.home, f"layer {layer} has no home"
+    for visit in visits:
+        assert visit.role == ("aggregator" if final else "proposer")
+        assert visit.outcome != "pending", f"{visit.job} was forgotten"
+        patience = (deadline - visit.sent) / (mixture.layers - layer + 2)
+        assert visit.ended - visit.sent <= patience + EPSILON, f"{visit.job} had too long"
+    return sum(visit.outcome != "ok" for visit in visits) + (len(nodes) < wanted)
+
+
+def _concluded_well(end: End, trace: Trace, missed: int, world: World) -> None:
+    """The end follows from what went before."""
+    mixture, limits = trace.mixture, world.limits
+    proposed = any((visit.role, visit.outcome) == ("proposer", "ok") for visit in trace.jobs)
+    match end.result:
+        case Answer(source="aggregator"):
+            last = trace.jobs[-1]
+            assert (last.role, last.outcome) == ("aggregator", "ok")
+            assert {visit.layer for visit in trace.jobs} == set(range(1, mixture.layers + 2))
+            assert len(trace.degraded) == missed
+        case Answer(source="proposal", completion=completion):
+            assert any(reason.startswith("unaggregated") for reason in trace.degraded)
+            assert proposed
+            assert completion.text
+            assert len(completion.text.encode()) <= limits.proposal_bytes
+        case Refusal(code="overloaded", retry_after=seconds):
+            assert seconds is not None
+            assert seconds >= 1
+            assert not trace.jobs
+        case Refusal(code="refused", trace=Trace(jobs=())):
+            assert mixture.layers > limits.layers or mixture.fanout > limits.fanout
+        case _:
+            assert not proposed, "a proposal was there, and not delivered"
+
+
+@dataclass(slots=True)
+class Life:
+    """One life, read from its record: what it owes to its users, peers and model.
+
+    `owed` are jobs that peers have of it, `busy` those its model has: True while wanted.
+    """
+
+    name: str
+    owed: dict[JobId, NodeId] = field(default_factory=dict)
+    busy: dict[JobId, bool] = field(default_factory=dict)
+    serves: Counter[JobId] = field(default_factory=Counter)
+    too_long: Counter[JobId] = field(default_factory=Counter)
+    replies: Counter[JobId] = field(default_factory=Counter)
+    foreign: set[JobId] = field(default_factory=set)
+
+    def live(self, records: list[Record], *, remembered: int) -> None:
+        """Live it again; `remembered` is how many names of peers' jobs it could keep."""
+        for record in records:
+            self._happened(record.event)
+            gone = [record.event.query] if isinstance(record.event, Abandoned) else []
+            for effect in record.effects:
+                self._wanted(effect)
+                if isinstance(effect, Deliver | Fail):
+                    gone.append(effect.query)
+            for query in gone:
+                self._gone(query)
+        if remembered >= len(self.foreign):
+            for job, count in self.serves.items():
+                most = 1 + min(self.too_long[job], SQUEEZES)
+                assert count <= most, f"{self.name} served {job} {count} times"
+            for job, count in self.replies.items():
+                assert count == 1, f"{self.name} replied {count} times to {job}"
+
+    def _happened(self, event: Event) -> None:
+        match event:
+            case Served(job=job):
+                del self.busy[job]
+            case Received(_, Propose(job=job)):
+                self.foreign.add(job.id)
+            case Received(_, Withdraw(job=job)):
+                self.foreign.add(job)
+            case Faltered(job=job, fault=fault):
+                del self.busy[job]
+                self.too_long[job] += fault.code == "too_long"
+            case Received(peer, Proposal(job=job) | Decline(job=job) | Failure(job=job)) | Lost(
+                peer, job
+            ):
+                if self.owed.get(job) == peer:
+                    del self.owed[job]
+            case _:
+                pass
+
+    def _wanted(self, effect: Effect) -> None:
+        match effect:
+            case Serve(job=job):
+                assert job.id not in self.busy, f"{self.name} serves {job.id} twice at once"
+                self.busy[job.id] = True
+                self.serves[job.id] += 1
+            case Cancel(job=name):
+                assert self.busy[name], f"{self.name} cancels {name} twice"
+                self.busy[name] = False
+            case Send(to, Propose(job=job)):
+                self.owed[job.id] = to
+            case Send(to, Withdraw(job=name)):
+                assert self.owed.pop(name) == to, f"{self.name} withdraws {name} from {to}"
+            case Send(_, Proposal(job=name) | Decline(job=name) | Failure(job=name)):
+                self.replies[name] += 1
+            case _:
+                pass
+
+    def _gone(self, query: QueryId) -> None:
+        """Nobody may work on a query that is gone."""
+        left = [job for job in self.owed if job.startswith(f"{query}/")]
+        assert not left, f"{self.name} never withdrew {left}"
+        wanted = [job for job, wanted in self.busy.items() if wanted]
+        left = [job for job in wanted if job.startswith(f"{query}/")]
+        assert not left, f"{self.name} still works on {left}"
