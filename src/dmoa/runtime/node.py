@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from random import Random
 from types import TracebackType
 from typing import Self, assert_never
@@ -111,25 +111,26 @@ class Node:
                 url=self.url,
             )
             await self._network.open(self)
+            self._tell(Woke())
         except BaseException:
-            self._agent = None
-            await self._backend.close()
+            await self.close()
             raise
-        self._tell(Woke())
 
     async def close(self) -> None:
         """End everything under way, leave the peers, let go of the model."""
         self._agent = None
+        self._incarnation += 1  # should it be opened again: a new life, with new names
         if self._alarm is not None:
             self._alarm.cancel()
         self._followers.end(f"node {self.id} is shutting down")
         calls, services = list(self._calls.values()), list(self._services.values())
         for task in (*calls, *services):
             task.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-        await asyncio.gather(*services, return_exceptions=True)
-        await self._network.close()
-        await self._backend.close()
+        async with AsyncExitStack() as parts:  # each is closed, whatever happens to the others
+            parts.push_async_callback(self._backend.close)
+            parts.push_async_callback(self._network.close)
+            await asyncio.gather(*calls, return_exceptions=True)
+            await asyncio.gather(*services, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
         """Open it."""
