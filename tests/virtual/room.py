@@ -217,6 +217,13 @@ async def timed(
         return [(now() - start, item) async for item in progress]
 
 
+async def pour(source: AsyncGenerator[Any, None], into: list[Any]) -> None:
+    """Read a generator into a list, up to its end or its error."""
+    async with aclosing(source):
+        async for item in source:
+            into.append(item)  # noqa: PERF401  (it may break off)
+
+
 def visits(items: list[Progress]) -> list[Visit]:
     return [item for item in items if isinstance(item, Visit)]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 import pytest
 from room import (
@@ -18,6 +17,7 @@ from room import (
     Scripted,
     now,
     outcomes,
+    pour,
     room_of,
     said,
     timed,
@@ -45,13 +45,6 @@ from dmoa.runtime.ports import Tokens
 from dmoa.runtime.streams import Progress, Token
 
 LAYER = SECONDS + 2 * LATENCY
-
-
-async def pour(source: AsyncGenerator[Any, None], into: list[Any]) -> None:
-    """Read a generator into a list, up to its end or its error."""
-    async with aclosing(source):
-        async for item in source:
-            into.append(item)  # noqa: PERF401  (it may break off)
 
 
 def traced(error: DmoaError) -> Trace:
