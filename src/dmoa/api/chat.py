@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -26,7 +26,10 @@ KEEP_ALIVE = 10.0
 """Seconds of silence after which a stream sends a comment, so that nobody hangs up."""
 _HOLD = 1.0
 """Seconds that the status of an own model's stream is held back, for a proper error."""
+_LEFT = 499
+"""The status of a response that nobody is there to read."""
 
+T = TypeVar("T")
 Followed = AsyncGenerator[Progress, None]
 
 
@@ -64,16 +67,19 @@ async def complete(request: ChatRequest, node: Node, connection: Request) -> Res
     )
     created = int(time.time())
     if not request.stream:
-        answer = await _while_connected(connection, _answer(progress))
+        answer = await _while_connected(connection.receive, _answer(progress))
         if answer is None:
-            return Response(status_code=499)  # nobody is there to read it
+            return Response(status_code=_LEFT)
         return JSONResponse(shapes.completion(answer, model=request.model, created=created))
     timed = _timed(progress)
+    beginning = _beginning(timed, hold=mixture.layers == 0)
     try:
-        begun = await _beginning(timed, hold=mixture.layers == 0)
+        begun = await _while_connected(connection.receive, beginning)
     except BaseException:
         await timed.aclose()
         raise
+    if begun is None:
+        return Response(status_code=_LEFT)
     return EventStream(_events(request, begun, timed, created=created), timed)
 
 
@@ -85,24 +91,21 @@ async def _answer(progress: Followed) -> Answer:
     raise LocalProtocolError("a query ended without an answer")
 
 
-async def _while_connected(connection: Request, work: Coroutine[Any, Any, Answer]) -> Answer | None:
+async def _while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
     """Do some work, but stop it and return None as soon as the client has left."""
 
     async def left() -> None:
-        while (await connection.receive())["type"] != "http.disconnect":
+        while (await receive())["type"] != "http.disconnect":
             pass
 
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(left())
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        return None
+        return working.result() if working.done() else None
     finally:
         for task in (working, leaving):
             task.cancel()
-            with suppress(asyncio.CancelledError, DmoaError):
-                await task
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 # -- streams -----------------------------------------------------------------------------
@@ -214,7 +217,7 @@ def _ending(
     finish = answer.completion.finish
     events.append(chunks.chunk({}, finish=finish, dmoa=shapes.outcome(answer)))
     if request.stream_options is not None and request.stream_options.include_usage:
-        events.append(chunks.usage(answer.trace))
+        events.append(chunks.usage(answer))
     return [*map(_event, events), b"data: [DONE]\n\n"]
 
 
@@ -236,8 +239,9 @@ class EventStream(StreamingResponse):
         self._followed = followed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream until the end, or until the client has left."""
+        """Stream until the end, or until the client has left, whatever the server tells of it."""
+        del scope
         try:
-            await super().__call__(scope, receive, send)
+            await _while_connected(receive, self.stream_response(send))
         finally:
             await self._followed.aclose()

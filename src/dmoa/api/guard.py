@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,7 +41,10 @@ class Guard:
         if size.isdecimal() and int(size) > self._body_bytes:
             await self._too_large(scope, receive, send)
             return
-        started = False
+        await self._counted(scope, receive, send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, unless its body outgrows the limit as it comes."""
         taken = 0
 
         async def counted() -> Message:
@@ -50,16 +55,14 @@ class Guard:
                 raise BodyTooLargeError
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
+        async def said(message: Message) -> None:
+            if taken <= self._body_bytes:  # else it is what the app makes of our error
+                await send(message)
 
-        try:
-            await self._app(scope, counted, noted)
-        except BodyTooLargeError:
-            if not started:
-                await self._too_large(scope, receive, send)
+        with suppress(BodyTooLargeError):
+            await self._app(scope, counted, said)
+        if taken > self._body_bytes:
+            await self._too_large(scope, receive, send)
 
     async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
         text = f"the body is larger than {self._body_bytes} bytes"

@@ -13,6 +13,9 @@ LOCAL = "local"
 _LADDER = (Mixture(1, 1), Mixture(1, 2), Mixture(1, 3), Mixture(2, 2), Mixture(2, 3))
 """The mixtures that are listed; any other within the limits can be asked for by its name."""
 
+_NAME = 80
+"""Characters repeated of a name that somebody made up."""
+
 
 def names() -> list[str]:
     """List the names a client may choose from."""
@@ -29,7 +32,7 @@ def mixture_of(name: str, node: Node) -> Mixture:
     if prefix == DEFAULT and Mixture.is_name(shape):
         return within(Mixture.parse(shape), node.limits)
     raise ModelNotFoundError(
-        f"the model {name!r} is not offered here",
+        f"the model {name[:_NAME]!r} is not offered here",
         hint=f"use {DEFAULT}, {LOCAL}, or {DEFAULT}-mMkK such as {DEFAULT}-m2k3",
     )
 

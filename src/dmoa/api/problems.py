@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -16,8 +16,9 @@ from dmoa.api import shapes
 from dmoa.core.effects import Trace
 from dmoa.errors import BackendUnavailableError, ContextLengthError, DmoaError, OverloadedError
 
-_log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1
+_STEP = 80
+"""Characters repeated of a key that somebody made up."""
 _TYPES = {400: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_error"}
 
 
@@ -56,18 +57,26 @@ def response(error: DmoaError) -> JSONResponse:
 def _invalid(error: RequestValidationError) -> JSONResponse:
     """Say of a bad request what is wrong, and where."""
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
-    message = str(first["msg"]).removeprefix("Value error, ")
-    where = ".".join(place)
     if first["type"] == "json_invalid":
-        return JSONResponse(
-            body(f"the body is not JSON: {first['ctx']['error']}", status=400, code="invalid_json"),
-            status_code=400,
+        shaped = body(
+            f"the body is not JSON: {first['ctx']['error']}", status=400, code="invalid_json"
         )
-    text = f"{where}: {message}" if where else message
-    return JSONResponse(
-        body(text, status=400, code=str(first["type"]), param=where or None), status_code=400
-    )
+    else:
+        where = _place(first["loc"])
+        message = str(first["msg"]).removeprefix("Value error, ")
+        shaped = body(
+            f"{where}: {message}" if where else f"the body: {message}",
+            status=400,
+            code=str(first["type"]),
+            param=where or None,
+        )
+    return JSONResponse(shaped, status_code=400)
+
+
+def _place(path: Sequence[str | int]) -> str:
+    """Write a place in the body as OpenAI does: `messages[0].content`."""
+    steps = [f"[{step}]" if isinstance(step, int) else f".{step[:_STEP]}" for step in path[1:]]
+    return "".join(steps).removeprefix(".")
 
 
 def install(app: FastAPI) -> None:
@@ -93,7 +102,7 @@ def install(app: FastAPI) -> None:
         )
 
     async def crash(request: Request, error: Exception) -> JSONResponse:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        del request, error  # the HTTP server logs it
         return JSONResponse(
             body("this node met a bug of its own; its log says more", status=500, code="internal"),
             status_code=500,

@@ -18,7 +18,7 @@ def identity(query: QueryId) -> str:
 
 
 def visit(item: Visit) -> Json:
-    """Show one job; seconds are rounded to the millisecond."""
+    """Show one job; seconds are rounded to a tenth of a millisecond."""
     return {
         key: round(value, 4) if isinstance(value, float) else value
         for key, value in asdict(item).items()
@@ -108,6 +108,7 @@ class Chunks:
             shaped["dmoa"] = dmoa
         return shaped
 
-    def usage(self, item: Trace) -> Json:
-        """Shape the chunk that only counts."""
-        return {**self._base, "choices": [], "usage": usage(item)}
+    def usage(self, answer: Answer) -> Json:
+        """Shape the chunk that only counts; it is the last, so it tells what happened too."""
+        counted = usage(answer.trace)
+        return {**self._base, "choices": [], "usage": counted, "dmoa": outcome(answer)}
