@@ -10,15 +10,19 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from random import Random, SystemRandom
+from typing import TYPE_CHECKING
 
 from dmoa.config import HOST, Settings, load
 from dmoa.core.mixture import Mixture
 from dmoa.errors import ConfigError, DmoaError
 from dmoa.runtime.node import Node
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _SHUTDOWN = 3
 """Seconds that open connections are given at the end."""
@@ -95,6 +99,7 @@ def _bind(port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((HOST, port))
+        sock.listen()  # now, for two that start at once may both bind
     except OSError as error:
         sock.close()
         raise ConfigError(
@@ -108,15 +113,37 @@ async def serve(settings: Settings, *, ready: Callable[[Ready], None]) -> None:
     """Run a node and its API until cancelled or told to stop (SIGINT, SIGTERM).
 
     The API answers from the first moment, with 503 while the model loads; `ready` is
-    called once the node can be asked.
+    called once the node can be asked. At the end the node leaves first: peers see it at
+    once, and streams under way end with an error that says so.
     """
+    sock = _bind(settings.port)
+    with closing(sock):
+        node = build(settings, url=f"http://{HOST}:{sock.getsockname()[1]}")
+        server = _server(node)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):
+                loop.add_signal_handler(number, stop.set)
+        serving = asyncio.ensure_future(server.serve(sockets=[sock]))
+        try:
+            await _run(node, serving, stop, ready)
+        finally:
+            server.should_exit = True
+            await serving
+
+
+def _server(node: Node) -> uvicorn.Server:
+    """Make the HTTP server of a node, which leaves the signals to us."""
     import uvicorn
 
     from dmoa.api.app import create_app
 
-    sock = _bind(settings.port)
-    url = f"http://{HOST}:{sock.getsockname()[1]}"
-    node = build(settings, url=url)
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            yield
+
     config = uvicorn.Config(
         create_app(node),
         log_config=None,
@@ -124,20 +151,7 @@ async def serve(settings: Settings, *, ready: Callable[[Ready], None]) -> None:
         lifespan="off",
         timeout_graceful_shutdown=_SHUTDOWN,
     )
-    server = uvicorn.Server(config)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # The server sets handlers of its own while it runs, and puts these back after.
-        with suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop.set)
-    serving = asyncio.ensure_future(server.serve(sockets=[sock]))
-    try:
-        await _run(node, serving, stop, ready)
-    finally:
-        server.should_exit = True
-        await serving
-        sock.close()
+    return Server(config)
 
 
 async def _run(
