@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmoa.core.effects import Visit
@@ -176,6 +176,7 @@ async def test_a_job_that_nobody_waits_for_is_given_up() -> None:
 Bursts = st.lists(st.lists(st.text(max_size=5), max_size=6), max_size=6)
 
 
+@settings(max_examples=40, deadline=None)
 @given(bursts=Bursts, reply=st.sampled_from([DONE, Failure(NAME, "no")]), late=st.booleans())
 def test_joined_pieces_keep_the_text_whole(
     bursts: list[list[str]], reply: Reply, *, late: bool
