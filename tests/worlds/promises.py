@@ -26,6 +26,10 @@ def watch(agent: Agent) -> None:
     for entry in entries:
         if not entry.stopping:
             assert entry.expires > agent.gauge._now, f"{entry.job.id} outstayed its patience"
+    if agent.queue.waiting and agent.queue.serving:
+        started = max(entry.entered for entry in agent.queue._serving.values())
+        waiting = min(entry.entered for entry in agent.queue._waiting.values())
+        assert started <= waiting, "somebody jumped the queue"
     alive = {entry.job.id for entry in entries if entry.own and not entry.stopping}
     seated = {
         job

@@ -1,0 +1,206 @@
+"""The worlds bite: each bug that is planted here breaks a promise within a few seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dmoa.core.agent import Agent
+from dmoa.core.bench import Bench
+from dmoa.core.effects import Report, Send
+from dmoa.core.events import Served
+from dmoa.core.home import Home
+from dmoa.core.names import NodeId
+from dmoa.core.query import Query
+from dmoa.core.queue import Queue
+from dmoa.core.view import View
+from dmoa.core.wants import Wants
+
+from .dream import run_world
+
+SEEDS = 60
+"""Worlds within which a planted bug must be found."""
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def forget_to_withdraw(patch: pytest.MonkeyPatch) -> None:
+    """A seat that ends at home goes on at its peer."""
+
+    def dismiss(self, query, job, *how) -> None:
+        node = query.pending[job]
+        del self.seats[job]
+        self.wants.want(Report(query.asked.query, query.end(job, *how)))
+        if node == self.node:
+            self.bench.drop(job)
+
+    patch.setattr(Home, "_dismiss", dismiss)
+
+
+def forget_to_cancel_at_home(patch: pytest.MonkeyPatch) -> None:
+    """A seat that ends at home is withdrawn from peers, and goes on here."""
+    dismiss = Home._dismiss
+
+    def careless(self, query, job, *how) -> None:
+        if query.pending[job] != self.node:
+            dismiss(self, query, job, *how)
+        else:
+            del self.seats[job]
+            query.end(job, *how)
+            self.bench.queue.withdraw(job)
+
+    patch.setattr(Home, "_dismiss", careless)
+
+
+def serve_a_doubled_message_twice(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Agent, "_remember", lambda _self, _job: None)
+
+
+def deliver_for_a_late_proposal(patch: pytest.MonkeyPatch) -> None:
+    """A proposal whose layer is over counts in the layer under way."""
+    proposed = Home.proposed
+
+    def gullible(self, sender: NodeId, message, now: float) -> None:
+        name, _, _ = message.job.rpartition("/")
+        query: Query | None = self.queries.get(name)
+        if query is not None and message.job not in self.seats:
+            self.seats[message.job] = name
+            query.pending[message.job] = sender
+        proposed(self, sender, message, now)
+
+    patch.setattr(Home, "proposed", gullible)
+
+
+def drop_the_timer(kind: str) -> Plant:
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        wake = Wants.wake
+
+        def deaf(self, at: float, of, subject: str) -> None:
+            if of != kind:
+                wake(self, at, of, subject)
+
+        patch.setattr(Wants, "wake", deaf)
+
+    return plant
+
+
+def leak_reservations(patch: pytest.MonkeyPatch) -> None:
+    def release(self, query) -> None:
+        self._places.pop(query)
+
+    patch.setattr(Queue, "release", release)
+
+
+def leak_places_of_peers(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Queue, "_left", lambda _self, entry: entry)
+
+
+def jump_the_queue(patch: pytest.MonkeyPatch) -> None:
+    def start(self, now: float):
+        if not self._waiting or len(self._serving) >= self.slots:
+            return None
+        job = list(self._waiting)[-1]
+        entry = self._waiting.pop(job)
+        entry.started = now
+        self._serving[job] = entry
+        return entry
+
+    patch.setattr(Queue, "start", start)
+
+
+def ask_one_peer_twice(patch: pytest.MonkeyPatch) -> None:
+    def sample(self, count: int, now: float, rng) -> list[NodeId]:
+        living = self.living(now)
+        return [rng.choice(living) for _ in range(min(count, len(living)))]
+
+    patch.setattr(View, "sample", sample)
+
+
+def end_twice(patch: pytest.MonkeyPatch) -> None:
+    """A passed deadline does not forget its query."""
+
+    def expire(self, name, now: float) -> None:
+        query = self.queries[name]
+        self._settle(query, "expired", "", now)
+        self.queries[name] = query
+
+    patch.setattr(Home, "expire", expire)
+
+
+def free_the_slot_too_early(patch: pytest.MonkeyPatch) -> None:
+    """A cancelled job's slot is given away while its model still works on it."""
+    drop = Bench.drop
+
+    def hasty(self, job) -> None:
+        drop(self, job)
+        self.queue.finish(job)
+
+    patch.setattr(Bench, "drop", hasty)
+
+
+def answer_for_the_withdrawn(patch: pytest.MonkeyPatch) -> None:
+    """A peer's job that was cancelled is answered all the same, and then once more."""
+    handle = Agent.handle
+
+    def chatty(self, event, now: float):
+        effects = handle(self, event, now)
+        if isinstance(event, Served):
+            effects += [effect for effect in effects if isinstance(effect, Send)]
+        return effects
+
+    patch.setattr(Agent, "handle", chatty)
+
+
+def hide_a_loss(patch: pytest.MonkeyPatch) -> None:
+    end = Query.end
+
+    def silent(self, *args):
+        visit = end(self, *args)
+        self.degraded.pop()
+        return visit
+
+    patch.setattr(Query, "end", silent)
+
+
+def draw_dice_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    """An agent whose choice depends on more than its own events cannot be replayed."""
+    sample, dice = View.sample, iter(range(10**9))
+
+    def drifting(self, count: int, now: float, rng) -> list[NodeId]:
+        peers = sample(self, count, now, rng)
+        turn = next(dice) % (len(peers) or 1)
+        return peers[turn:] + peers[:turn]
+
+    patch.setattr(View, "sample", drifting)
+
+
+PLANTS = [
+    forget_to_withdraw,
+    forget_to_cancel_at_home,
+    serve_a_doubled_message_twice,
+    deliver_for_a_late_proposal,
+    pytest.param(drop_the_timer("layer"), id="drop_the_timer_of_a_layer"),
+    pytest.param(drop_the_timer("query"), id="drop_the_timer_of_a_query"),
+    pytest.param(drop_the_timer("job"), id="drop_the_timer_of_a_job"),
+    leak_reservations,
+    leak_places_of_peers,
+    jump_the_queue,
+    ask_one_peer_twice,
+    end_twice,
+    free_the_slot_too_early,
+    answer_for_the_withdrawn,
+    hide_a_loss,
+    draw_dice_of_its_own,
+]
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    for seed in range(SEEDS):
+        try:
+            run_world(seed)
+        except (AssertionError, KeyError):
+            return
+    pytest.fail(f"{SEEDS} worlds found nothing wrong")
