@@ -28,10 +28,12 @@ from net_room import (
     make_proposal,
 )
 
+from dmoa.core.messages import Piece, Propose
 from dmoa.core.names import NodeId
 from dmoa.errors import ConfigError, NetworkError, PeerSilentError, UnreachableError
 from dmoa.net.zenoh import ZenohNetwork
 from dmoa.net.zenoh_config import ZenohSettings
+from dmoa.runtime.ports import Frames
 
 pytestmark = pytest.mark.real
 
@@ -91,6 +93,27 @@ async def test_a_second_node_of_the_same_name_is_told_of(caplog: pytest.LogCaptu
                 await asyncio.sleep(0.05)
         assert "has this node's name" in caplog.text
         assert host.digests == []
+
+
+async def test_of_two_nodes_of_one_name_one_answers() -> None:
+    async def slowly(caller: NodeId, message: Propose) -> Frames:
+        async for frame in echo(caller, message):
+            await asyncio.sleep(0.05)
+            yield frame
+
+    async with (
+        opened(C) as (c, host),
+        opened(A, slowly, connect=c.endpoints) as (one, _),
+        opened(A, slowly, connect=c.endpoints) as (other, _),
+    ):
+        one.announce(make_digest(A, incarnation=2))
+        other.announce(make_digest(A, incarnation=3))
+        await host.until(
+            lambda host: {digest.incarnation for digest in host.digests} >= {2, 3},
+        )
+        message = make_job("c", content="so it is")
+        words = [Piece(message.job.id, word) for word in ("so", "it", "is")]
+        assert await collect(c, A, message) == [*words, make_proposal(message, "so it is")]
 
 
 async def test_more_jobs_than_the_limit_are_turned_away() -> None:
@@ -155,6 +178,7 @@ sys.path.insert(0, sys.argv[1])
 from net_room import RecordingHost, echo, make_digest
 from dmoa.net.zenoh import ZenohNetwork
 from dmoa.net.zenoh_config import ZenohSettings
+from dmoa.runtime.ports import Frames
 
 async def main():
     network = ZenohNetwork("b", ZenohSettings(connect=(sys.argv[2],)))
