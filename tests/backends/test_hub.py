@@ -41,8 +41,9 @@ def test_fetches_what_is_not_here_and_says_so(monkeypatch):
     assert len(said) == 1
 
 
-def test_a_failed_fetch_keeps_the_hubs_first_line(monkeypatch):
-    hub(monkeypatch, FileNotFoundError("not here"), OSError("no route\nand more"))
+@pytest.mark.parametrize("kind", [OSError, ValueError, RuntimeError])
+def test_a_failed_fetch_keeps_the_hubs_first_line(monkeypatch, kind):
+    hub(monkeypatch, FileNotFoundError("not here"), kind("no route\nand more"))
     with pytest.raises(BackendUnavailableError) as caught:
         ensure_file("own/repo/f.gguf")
     assert caught.value.message.endswith("no route")

@@ -5,6 +5,7 @@ import json
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from little_gguf import little_gguf
@@ -263,6 +264,17 @@ async def test_a_backend_that_is_not_open_is_unavailable():
     await backend.close()
     with pytest.raises(BackendUnavailableError):
         await take(backend)
+
+
+async def test_a_call_that_cannot_start_keeps_no_slot():
+    def call(_):
+        raise BackendUnavailableError("closed meanwhile")
+
+    backend = open_backend("smollm2?stall=5")
+    backend._engine = SimpleNamespace(call=call)
+    for _ in range(2):
+        with pytest.raises(BackendUnavailableError):
+            await take(backend)
 
 
 async def test_closing_ends_what_is_under_way():

@@ -37,16 +37,26 @@ def test_reads(raw, events):
     assert parse(raw) == events
 
 
+line = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))
+
+
 @given(
-    st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))),
+    st.lists(st.lists(line, min_size=1, max_size=3).map("\n".join)),
     st.sampled_from(["\n", "\r", "\r\n"]),
     st.lists(st.integers(0, 400)),
 )
 def test_however_it_is_cut_the_events_are_the_same(texts, end, cuts):
-    raw = "".join(f"data: {text}{end}{end}" for text in texts).encode()
+    events = ("".join(f"data: {one}{end}" for one in text.split("\n")) + end for text in texts)
+    raw = "".join(events).encode()
     places = sorted({0, len(raw), *(cut % (len(raw) + 1) for cut in cuts)})
     pieces = [raw[low:high] for low, high in pairwise(places)]
     assert parse(*pieces) == texts
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_bytes_may_come_one_by_one(end):
+    raw = f"data: a{end}data: \u00fc{end}{end}data: c{end}{end}".encode()
+    assert parse(*(bytes([byte]) for byte in raw)) == ["a\n\u00fc", "c"]
 
 
 def test_an_event_without_end_is_refused(monkeypatch):

@@ -121,8 +121,9 @@ def test_a_fetched_file_of_another_hash_is_refused(monkeypatch):
         return [[sys.executable, "-c", "0"]]
 
     monkeypatch.setattr(weights, "_clients", clients)
-    with pytest.raises(BackendUnavailableError):
+    with pytest.raises(BackendUnavailableError) as caught:
         weights.ensure_weights()
+    assert "could not be fetched" in caught.value.message
 
 
 def test_what_came_out_wrong_is_not_kept(cache, little, monkeypatch):

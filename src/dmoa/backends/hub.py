@@ -34,7 +34,7 @@ def ensure_file(name: str, progress: Callable[[str], None] | None = None) -> Pat
         progress(f"fetching {file} from the model hub (once)")
     try:
         return Path(hub.hf_hub_download(repo_id=source, filename=file))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what fetches for it has errors of many roots
         words = str(error).strip().splitlines()
         raise BackendUnavailableError(
             f"{name} could not be fetched: {words[0] if words else type(error).__name__}",
