@@ -4,18 +4,14 @@ import asyncio
 import json
 import logging
 import socket
-import subprocess
-import sys
-from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 
 import pytest
+from asking import opened, prompt, take
 from scripted import DONE, Reply, Scripted, chunk, finished, said
 
 from dmoa.backends import openai
 from dmoa.backends.registry import open_backend
-from dmoa.backends.weights import ensure_weights
-from dmoa.core.job import Completion, Prompt, Sampling, Turn
+from dmoa.core.job import Completion
 from dmoa.errors import (
     BackendRefusedError,
     BackendRubbishError,
@@ -29,24 +25,6 @@ pytestmark = pytest.mark.real
 
 USAGE = chunk(choices=[], usage={"prompt_tokens": 12, "completion_tokens": 3})
 GOOD = Reply([said("a"), said("b"), finished(), USAGE, DONE])
-
-
-def prompt(role="proposer", *, text="why?", tokens=64, options="", **sampling):
-    return Prompt(role, (Turn("user", text),), Sampling(max_tokens=tokens, **sampling), options)
-
-
-@asynccontextmanager
-async def opened(uri):
-    backend = open_backend(uri)
-    await backend.open()
-    try:
-        yield backend
-    finally:
-        await backend.close()
-
-
-async def take(backend, given=None):
-    return [item async for item in backend.generate(given or prompt())]
 
 
 async def answer(*chat, settings="", given=None):
@@ -371,56 +349,3 @@ async def test_no_proxy_stands_before_this_machine(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert (await answer(GOOD))[-1].text == "ab"
-
-
-# The same against a server of another make: llama.cpp's own.
-
-
-@pytest.fixture(scope="module")
-def llama():
-    code = Path(__file__).with_name("llama_server.py")
-    command = [sys.executable, str(code), str(ensure_weights())]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        yield server.stdout.readline().strip()
-        server.stdin.close()  # it ends with its input
-        assert server.wait(30) == 0
-
-
-async def test_llama_server_answers(llama):
-    async with opened(f"openai:{llama}/v1") as backend:
-        assert backend.profile.context_tokens == 1024
-        *texts, end = await take(backend, prompt("aggregator", text="Say hello.", tokens=8))
-    assert "".join(texts) == end.text != ""
-    assert 0 < end.completion_tokens <= 8
-    assert end.prompt_tokens > 3
-
-
-async def test_llama_server_tells_the_counts_of_a_prompt_that_is_too_long(llama):
-    async with opened(f"openai:{llama}/v1") as backend:
-        with pytest.raises(ContextLengthError) as caught:
-            await take(backend, prompt(text="word " * 2000))
-    assert caught.value.prompt_tokens > 2000
-    assert caught.value.context_tokens == 1024
-
-
-async def test_llama_server_refuses_nonsense_in_its_own_words(llama):
-    async with opened(f"openai:{llama}/v1") as backend:
-        with pytest.raises(BackendRefusedError) as caught:
-            await take(backend, prompt(options='{"min_p": "much"}'))
-    assert "min_p" in caught.value.message
-
-
-async def test_llama_server_stops_when_the_generator_is_closed(llama):
-    long = prompt(text="Tell a story.", tokens=900, options='{"ignore_eos": true}')
-    async with opened(f"openai:{llama}/v1") as backend, asyncio.timeout(60):
-        loop = asyncio.get_running_loop()
-        whole = loop.time()
-        *_, end = await take(backend, prompt(tokens=60, options='{"ignore_eos": true}'))
-        pace = (loop.time() - whole) / end.completion_tokens
-        async with aclosing(backend.generate(long)) as tokens:
-            await anext(tokens)
-        closed = loop.time()
-        await take(backend, prompt(tokens=1))  # its only slot is free again
-        assert loop.time() - closed < 450 * pace
