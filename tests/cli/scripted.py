@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -111,7 +112,8 @@ class ScriptedNode:
                 length = int(self.headers["content-length"])
                 node.bodies.append(json.loads(self.rfile.read(length)))
                 time.sleep(node.pause)
-                self.do_GET()
+                with suppress(ConnectionError):
+                    self.do_GET()
 
             def log_message(self, *_: object) -> None: ...
 

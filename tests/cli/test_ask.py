@@ -94,6 +94,11 @@ def test_an_error_of_the_node_becomes_one_here(
     assert result.stderr == "error: not so\n" + (f"\nhint: {hint}\n" if hint else "")
 
 
+def test_a_hint_of_the_node_is_passed_on(dmoa: Dmoa, node: ScriptedNode) -> None:
+    node.chats(refused("not so (as you know) (hint: do (or do not))", "model_not_found"), 404)
+    assert dmoa("ask", "Why?").stderr == "error: not so (as you know)\n\nhint: do (or do not)\n"
+
+
 def test_an_error_without_a_body_becomes_one_too(dmoa: Dmoa, node: ScriptedNode) -> None:
     node.chats(b"<html>", 502)
     result = dmoa("ask", "Why?")

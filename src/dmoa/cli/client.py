@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -329,6 +330,8 @@ def _refused(response: httpx2.Response) -> DmoaError:
     return _fault(problem, response.status_code, seconds)
 
 
+_WITH_HINT = re.compile(r"(?P<message>.*) \(hint: (?P<hint>.*)\)", re.DOTALL)
+"""OpenAI's error objects have no place for a hint, so nodes put it into the message."""
 _BY_STATUS: dict[int, type[DmoaError]] = {
     400: UsageError,
     404: UsageError,
@@ -340,8 +343,9 @@ _BY_STATUS: dict[int, type[DmoaError]] = {
 
 def _fault(problem: _Problem, status: int, retry_after: float | None) -> DmoaError:
     """Find the class for an error object of OpenAI's shape: by its code, or its status."""
-    message, hint = problem.message, problem.hint
-    code = str(problem.code)
+    message, hint, code = problem.message, problem.hint, str(problem.code)
+    if hint is None and (both := _WITH_HINT.fullmatch(message)):
+        message, hint = both["message"], both["hint"]
     if code == OverloadedError.code or status == HTTPStatus.TOO_MANY_REQUESTS:
         again = "try again later" if retry_after is None else f"try again in {retry_after:.0f} s"
         return OverloadedError(message, retry_after=retry_after or 1.0, hint=hint or again)

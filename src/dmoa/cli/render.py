@@ -117,8 +117,7 @@ def gossip_tree(prompt: str, trace: Trace, drafts: Mapping[str, str]) -> Tree:
     from rich.tree import Tree
 
     shape = f"M={trace.mixture.layers}, k={trace.mixture.fanout}"
-    title = Text(f"query {_excerpt(prompt)}", style="bold").append(f"  {shape}", style="not bold")
-    tree = Tree(title)
+    tree = Tree(Text().append(f"query {_excerpt(prompt)}", style="bold").append(f"  {shape}"))
     _grow(tree, trace.jobs, drafts)
     if trace.source != "aggregator":
         tree.add(Text("the best proposal is the answer", style="red"))
@@ -127,38 +126,44 @@ def gossip_tree(prompt: str, trace: Trace, drafts: Mapping[str, str]) -> Tree:
     return tree
 
 
-def _grow(tree: Tree, jobs: Iterable[Visit], drafts: Mapping[str, str]) -> None:
-    """Add a branch for each layer and a leaf for each job."""
+def _grow(
+    tree: Tree, jobs: Iterable[Visit], drafts: Mapping[str, str], *, end: bool = False
+) -> None:
+    """Add a branch for each layer and a leaf for each job, with the start or end of its draft."""
     branches: dict[tuple[int, str], Tree] = {}
     for job in jobs:
         key = (job.layer, job.role)
         if key not in branches:
             title = f"layer {job.layer}" if job.role == "proposer" else "aggregation"
             branches[key] = tree.add(title)
-        branches[key].add(_leaf(job, drafts.get(job.job, "")))
+        draft = drafts.get(job.job, "") if job.role == "proposer" else ""
+        branches[key].add(_leaf(job, _excerpt(draft, end=end) if draft else ""))
 
 
-def _leaf(job: Visit, draft: str) -> Text:
+def _leaf(job: Visit, excerpt: str) -> Text:
     from rich.text import Text
 
-    line = Text(plain(job.node), style="bold")
-    line.append(f"  {plain(job.model) or '-'}  ", style="not bold")
+    line = Text()
+    line.append(plain(job.node), style="bold")
+    line.append(f"  {plain(job.model) or '-'}  ")
     line.append(job.outcome, style=_STYLES.get(job.outcome, "red"))
     if job.outcome == "ok":
         line.append(f"  queued {job.queued_seconds:.2f} s  service {job.service_seconds:.2f} s")
         line.append(f"  {job.completion_tokens} tokens")
     elif job.detail:
         line.append(f"  {plain(job.detail)}")
-    if draft and job.role == "proposer":
-        line.append(f"\n{_excerpt(draft)}", style="not bold italic")
+    if excerpt:
+        line.append(f"\n{excerpt}", style="italic")
     return line
 
 
-def _excerpt(text: str) -> str:
-    """Shorten to one line, in quotes."""
+def _excerpt(text: str, *, end: bool = False) -> str:
+    """Shorten to one line, in quotes: what stands at its start, or at its end."""
     line = " ".join(plain(text).split())
-    cut = line if len(line) <= _DRAFT_LETTERS else line[: _DRAFT_LETTERS - 1] + "…"
-    return f'"{cut}"'
+    if len(line) > _DRAFT_LETTERS:
+        kept = _DRAFT_LETTERS - 1
+        line = "…" + line[-kept:] if end else line[:kept] + "…"
+    return f'"{line}"'
 
 
 class Follow:
@@ -169,6 +174,7 @@ class Follow:
         self._drafts: dict[str, str] = {}
         self._began = time.monotonic()
         self._live: Live | None = None
+        self._silent = False
 
     def __enter__(self) -> Self:
         """Begin, with nothing to show yet."""
@@ -197,16 +203,18 @@ class Follow:
         self.clear()
 
     def clear(self) -> None:
-        """Make room for the answer."""
+        """Make room for the answer; on a terminal nothing may come between its pieces."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+            self._silent = True
 
     def visit(self, visit: Visit) -> None:
         """Take news of one job."""
         before = self._jobs.get(visit.job)
         self._jobs[visit.job] = visit
-        if self._live is None and (before is None or before.outcome != visit.outcome):
+        is_news = before is None or before.outcome != visit.outcome
+        if is_news and self._live is None and not self._silent:
             talk(_line(visit))
 
     def draft(self, draft: Draft) -> None:
@@ -218,8 +226,7 @@ class Follow:
         from rich.tree import Tree
 
         tree = Tree(Text(f"{time.monotonic() - self._began:.1f} s"))
-        latest = {job: f"…{text[-_DRAFT_LETTERS:]}" for job, text in list(self._drafts.items())}
-        _grow(tree, list(self._jobs.values()), latest)
+        _grow(tree, list(self._jobs.values()), dict(self._drafts), end=True)
         return tree
 
 
