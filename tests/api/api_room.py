@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -18,11 +18,13 @@ from openai import AsyncOpenAI
 
 from dmoa.api.app import create_app
 from dmoa.backends.fake import FakeBackend
+from dmoa.core.job import Completion, Prompt
 from dmoa.core.limits import Limits
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
 from dmoa.net.memory import MemoryNetwork
 from dmoa.runtime.node import Node
+from dmoa.runtime.ports import Tokens
 
 PATIENT = 10.0
 """Seconds after which a test has failed."""
@@ -41,6 +43,34 @@ async def until(true: Callable[[], Any], *, within: float = PATIENT) -> float:
         assert loop.time() - start < within, f"not so within {within} s"
         await asyncio.sleep(0.002)
     return loop.time() - start
+
+
+class Fickle(FakeBackend):
+    """A fake model that proposes well and fails to aggregate."""
+
+    def __init__(self, name: str, mood: str, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self.mood = mood
+
+    def generate(self, prompt: Prompt) -> Tokens:
+        self.fail = self.mood if prompt.role == "aggregator" else ""
+        return super().generate(prompt)
+
+
+class Reciter(FakeBackend):
+    """A fake model that gives what it was told to."""
+
+    def __init__(self, *script: str | Completion) -> None:
+        super().__init__("reciter")
+        self.script = script
+
+    def generate(self, prompt: Prompt) -> Tokens:
+        self.prompts.append(prompt)
+        return self._recite()
+
+    async def _recite(self) -> AsyncGenerator[str | Completion, None]:
+        for item in self.script:
+            yield item
 
 
 @dataclass
@@ -150,12 +180,12 @@ def body(**changes: Any) -> dict[str, Any]:
 
 
 def events_of(text: str) -> list[Any]:
-    """Read a whole stream of events: objects, and the texts of what is no JSON."""
+    """Read a whole stream, by lines as coarse clients do: objects, and what is no JSON."""
+    assert text.endswith("\n\n")
     events = []
-    for block in text.split("\n\n"):
-        data = block.removeprefix("data: ")
+    for line in filter(None, text.splitlines()):
+        data = line.removeprefix("data: ")
         events.append(json.loads(data) if data.startswith("{") else data)
-    assert events.pop() == ""
     return events
 
 

@@ -26,6 +26,8 @@ KEEP_ALIVE = 10.0
 """Seconds of silence after which a stream sends a comment, so that nobody hangs up."""
 _HOLD = 1.0
 """Seconds that the status of an own model's stream is held back, for a proper error."""
+_LINE_ENDS = "\x85\u2028\u2029"
+"""Characters that JSON leaves as they are, and at which some clients end a line."""
 _LEFT = 499
 """The status of a response that nobody is there to read."""
 
@@ -222,9 +224,12 @@ def _ending(
 
 
 def _event(data: dict[str, Any]) -> bytes:
-    return (
-        b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
-    )
+    """Write an object as one event, on what every reader takes for one line."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for mark in _LINE_ENDS:
+        if mark in text:
+            text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return b"data: " + text.encode() + b"\n\n"
 
 
 class EventStream(StreamingResponse):
