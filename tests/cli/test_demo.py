@@ -173,3 +173,22 @@ def test_a_model_that_is_none_is_refused_before_anything_starts(
     assert process.returncode == 2
     assert talk.startswith("error: ")
     assert pids() == []
+
+
+def test_real_nodes_answer_over_a_real_network() -> None:
+    command = [sys.executable, "-m", "dmoa", "demo", "--json", "--layers", "2", "--fanout", "3"]
+    done = subprocess.run(
+        [*command, "--model", "fake:0.05#a", "--model", "fake:0.05#b"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    jobs = told["dmoa"]["jobs"]
+    assert [job["outcome"] for job in jobs] == ["ok"] * 9
+    assert {job["node"] for job in jobs} == {"n1", "n2", "n3", "n4"}
+    assert {job["model"] for job in jobs} == {"a", "b"}
+    assert [each["model"] for each in told["nodes"]] == ["a", "b", "a", "b"]
+    assert ended([each["pid"] for each in told["nodes"]], 0)
