@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+
+from dmoa.core.job import Turn
+from dmoa.core.names import JobId, QueryId
+from dmoa.core.queue import Entry, Queue
+
+from .room import make_job
+
+
+def entry(id: str, *, own: bool = False, text: str = "hi", entered: float = 0.0) -> Entry:
+    job = make_job(id, turns=(Turn("user", text),))
+    return Entry(job, own=own, entered=entered, expires=100.0)
+
+
+def drain(queue: Queue) -> list[str]:
+    started = []
+    while (one := queue.start(0.0)) is not None:
+        started.append(one.job.id)
+    queue.check()
+    return started
+
+
+def test_jobs_are_started_in_the_order_in_which_they_came() -> None:
+    queue = Queue(slots=2, jobs=5, size=10_000)
+    for number in range(4):
+        assert queue.enter(entry(f"b/1/{number}/1.1", entered=number))
+    assert drain(queue) == ["b/1/0/1.1", "b/1/1/1.1"]
+    assert (queue.waiting, queue.serving, len(queue)) == (2, 2, 4)
+    queue.finish(JobId("b/1/1/1.1"))
+    assert drain(queue) == ["b/1/2/1.1"]
+
+
+def test_a_full_queue_takes_no_more_peers() -> None:
+    queue = Queue(slots=1, jobs=2, size=10_000)
+    assert queue.enter(entry("b/1/1/1.1"))
+    assert queue.enter(entry("b/1/2/1.1"))
+    assert not queue.enter(entry("b/1/3/1.1"))
+    drain(queue)
+    assert not queue.enter(entry("b/1/3/1.1")), "a job in service keeps its place"
+    queue.finish(JobId("b/1/1/1.1"))
+    assert queue.enter(entry("b/1/3/1.1"))
+
+
+def test_bytes_are_bounded_like_jobs() -> None:
+    size = entry("b/1/1/1.1", text="x" * 400).job.size
+    queue = Queue(slots=1, jobs=100, size=2 * size)
+    assert queue.enter(entry("b/1/1/1.1", text="x" * 400))
+    assert queue.enter(entry("b/1/2/1.1", text="x" * 400))
+    assert not queue.enter(entry("b/1/3/1.1", text=""))
+    queue.withdraw(JobId("b/1/2/1.1"))
+    assert not queue.enter(entry("b/1/3/1.1", text="x" * 401))
+    assert queue.enter(entry("b/1/3/1.1", text=""))
+
+
+def test_an_own_query_keeps_its_place_while_it_has_no_job_here() -> None:
+    queue = Queue(slots=1, jobs=2, size=10_000)
+    assert queue.reserve(QueryId("a/1/1"), 100)
+    assert queue.enter(entry("b/1/1/1.1"))
+    assert not queue.enter(entry("b/1/2/1.1"))
+    assert not queue.reserve(QueryId("a/1/2"), 100)
+    assert queue.enter(entry("a/1/1/1.0", own=True))
+    assert drain(queue) == ["b/1/1/1.1"]
+    queue.release(QueryId("a/1/1"))
+    assert queue.withdraw(JobId("a/1/1/1.0")) is not None
+    assert queue.reserve(QueryId("a/1/2"), 100)
+    queue.check()
+
+
+def test_an_own_query_that_is_too_large_gets_no_place() -> None:
+    queue = Queue(slots=1, jobs=2, size=1000)
+    assert not queue.reserve(QueryId("a/1/1"), 1001)
+    assert queue.reserve(QueryId("a/1/1"), 1000)
+    queue.release(QueryId("a/1/1"))
+    assert queue.reserve(QueryId("a/1/2"), 1000)
+
+
+def test_an_own_job_without_a_place_is_a_programmers_fault() -> None:
+    with pytest.raises(AssertionError):
+        Queue(slots=1, jobs=2, size=1000).enter(entry("a/1/1/1.0", own=True))
+
+
+def test_who_is_in_service_cannot_be_withdrawn_and_who_waits_cannot_be_finished() -> None:
+    queue = Queue(slots=1, jobs=5, size=10_000)
+    for number in (1, 2):
+        queue.enter(entry(f"b/1/{number}/1.1"))
+    first, second = JobId("b/1/1/1.1"), JobId("b/1/2/1.1")
+    drain(queue)
+    assert queue.withdraw(first) is None
+    assert queue.finish(second) is None
+    assert queue.in_service(second) is None
+    assert queue.in_service(first) is not None
+    assert first in queue
+    assert second in queue
+    assert "b/1/3/1.1" not in queue
+
+
+@pytest.mark.parametrize("shape", [{"slots": 0, "jobs": 1}, {"slots": 1, "jobs": 0}])
+def test_a_queue_without_room_is_none(shape: dict[str, int]) -> None:
+    with pytest.raises(AssertionError):
+        Queue(size=1, **shape)
