@@ -77,7 +77,6 @@ class Room:
         *,
         limits: Limits | None = None,
         timing: Timing | None = None,
-        thorough: bool = True,
     ) -> None:
         self.hub = MemoryNetwork(latency=lambda _: LATENCY, limits=limits)
         self.nodes: dict[str, Node] = {}
@@ -85,7 +84,6 @@ class Room:
         self.troubles: list[dict[str, Any]] = []
         self._limits = limits
         self._timing = timing
-        self._thorough = thorough
         self._all: list[tuple[Node, Backend]] = []
 
     # -- who is in it ------------------------------------------------------------------
@@ -156,6 +154,7 @@ class Room:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, trouble: self.troubles.append(trouble))
+        gc.freeze()  # so that at the end only what is of this room need be looked through
         return self
 
     async def __aexit__(
@@ -164,18 +163,23 @@ class Room:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for node, _ in self._all:
-            await node.close()
-        if error is not None:
-            return
+        try:
+            for node, _ in self._all:
+                await node.close()
+            if error is None:
+                await self._left_clean()
+        finally:
+            gc.unfreeze()
+        del traceback, kind
+
+    async def _left_clean(self) -> None:
         await asyncio.sleep(SOON)
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a task is left"
         for node, backend in self._all:
             assert not kept(node), f"{node.id} keeps {kept(node)}"
+            assert node._alarm is None or node._alarm.cancelled()
             assert getattr(backend, "active", 0) == 0, f"the backend of {node.id} still works"
-        del traceback, kind
-        if self._thorough:  # tasks tell of exceptions nobody took when they are collected
-            gc.collect()
+        gc.collect()  # tasks tell of exceptions nobody took when they are collected
         assert not self.troubles, self.troubles
 
 

@@ -258,7 +258,7 @@ def test_leaving_at_any_moment_leaves_nothing(moments: list[float], ways: list[b
         return None if task.cancelled() else task.result()
 
     async def main() -> None:
-        async with Room(thorough=False) as room:
+        async with Room() as room:
             await room_of(room, "a", "b", "c", slots=2)
             results = await asyncio.gather(
                 *(

@@ -124,7 +124,7 @@ def test_whatever_happens_queries_end_once_and_nothing_is_left(
     questions: list[Question], blows: list[Blow]
 ) -> None:
     async def main() -> None:
-        async with Room(thorough=False) as room:
+        async with Room() as room:
             await room_of(room, *"abcd", slots=2)
             tasks: list[Any] = [ask(room, question) for question in questions]
             await asyncio.gather(*tasks, *(strike(room, blow) for blow in blows))

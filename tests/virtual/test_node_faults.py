@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import pytest
@@ -26,10 +26,13 @@ from room import (
 )
 
 from dmoa.backends.uri import FAILURES
+from dmoa.core.digest import Digest
 from dmoa.core.effects import Answer, Trace, Visit
 from dmoa.core.job import Completion, Prompt
 from dmoa.core.limits import Limits
+from dmoa.core.messages import Piece, Proposal, Propose, Reply
 from dmoa.core.mixture import Mixture
+from dmoa.core.names import JobId, NodeId
 from dmoa.errors import (
     BackendError,
     BackendRefusedError,
@@ -41,7 +44,7 @@ from dmoa.errors import (
 )
 from dmoa.runtime import virtual
 from dmoa.runtime.node import Node
-from dmoa.runtime.ports import Tokens
+from dmoa.runtime.ports import Frames, Tokens
 from dmoa.runtime.streams import Progress, Token
 
 LAYER = SECONDS + 2 * LATENCY
@@ -164,6 +167,56 @@ async def test_a_peer_that_starts_anew_has_lost_its_jobs() -> None:
         assert outcomes(again) == {"a": "ok", "b": "ok", "c": "ok"}
         digests = {digest.node: digest.incarnation for digest, _ in room["a"].peers}
         assert digests == {"b": 2, "c": 1}
+
+
+class Rogue:
+    """A peer that answers as it likes."""
+
+    def __init__(self, answer: Callable[[Propose], list[Piece | Reply]]) -> None:
+        self._answer = answer
+
+    def heard(self, digest: object) -> None: ...
+
+    def departed(self, peer: object) -> None: ...
+
+    async def serve(self, caller: NodeId, message: Propose) -> Frames:
+        del caller
+        for frame in self._answer(message):
+            yield frame
+
+
+def another(message: Propose) -> list[Piece | Reply]:
+    """Reply to a job that was never proposed."""
+    job = JobId(f"{message.job.id}0")
+    return [Piece(message.job.id, "so"), Proposal(job, said("so it is"), 0.0, 0.1)]
+
+
+def broken_off(message: Propose) -> list[Piece | Reply]:
+    return [Piece(message.job.id, "so")]
+
+
+def silent(message: Propose) -> list[Piece | Reply]:
+    del message
+    return []
+
+
+@pytest.mark.parametrize("answer", [another, broken_off, silent])
+async def test_a_peer_that_breaks_the_protocol_is_lost_at_once(
+    answer: Callable[[Propose], list[Piece | Reply]],
+) -> None:
+    async with Room() as room:
+        await room_of(room, "a", "c")
+        rogue = room.endpoint("b")
+        await rogue.open(Rogue(answer))
+        rogue.announce(Digest(NodeId("b"), 1, 1, "rogue", 1))
+        await asyncio.sleep(SOON)
+        answered = await room["a"].ask("hello", mixture=MIXED)
+        assert outcomes(answered) == {"a": "ok", "b": "lost", "c": "ok"}
+        lost = next(job for job in answered.trace.jobs if job.node == "b")
+        assert lost.ended == pytest.approx(2 * LATENCY)
+        assert lost.detail
+        await rogue.close()
+        assert room.idle
 
 
 # -- a peer's model fails ----------------------------------------------------------------

@@ -238,6 +238,7 @@ async def test_closing_ends_every_query_with_an_error(moment: float) -> None:
         start = now()
         await room.close("a")
         assert now() == start
+        assert not kept(node).keys() & {"calls", "services", "guests"}
         results = await asyncio.gather(*tasks, return_exceptions=True)
         if moment:
             assert {type(result) for result in results} == {BackendUnavailableError}
