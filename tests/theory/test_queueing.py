@@ -51,7 +51,7 @@ def gauges_of(
     return [agent.gauge for agent in world.agents.values()]
 
 
-def assert_agrees(measured: list[float], theory: float, *, blur: float = 0.15) -> None:
+def assert_agrees(measured: list[float], theory: float, *, blur: float = 0.2) -> None:
     half = STUDENT * stdev(measured) / sqrt(len(measured))
     error = abs(fmean(measured) - theory)
     assert error <= half or error <= CLOSE * theory, (
