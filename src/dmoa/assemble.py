@@ -116,15 +116,14 @@ async def serve(settings: Settings, *, ready: Callable[[Ready], None]) -> None:
     called once the node can be asked. At the end the node leaves first: peers see it at
     once, and streams under way end with an error that says so.
     """
-    sock = _bind(settings.port)
-    with closing(sock):
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    with closing(_bind(settings.port)) as sock:
         node = build(settings, url=f"http://{HOST}:{sock.getsockname()[1]}")
         server = _server(node)
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(NotImplementedError):
-                loop.add_signal_handler(number, stop.set)
         serving = asyncio.ensure_future(server.serve(sockets=[sock]))
         try:
             await _run(node, serving, stop, ready)

@@ -161,21 +161,39 @@ async def test_nobody_works_for_a_client_that_left_in_mid_stream(model: str) -> 
 
 
 async def test_drafts_stop_with_the_client_as_well() -> None:
-    drafts: list[Any] = []
+    drafts = 0
     async with serving(seconds=SLOW) as (room, http):
         for fake in room.fakes.values():
             fake.tokens = 600
 
         async def ask() -> None:
+            nonlocal drafts
             changes: dict[str, Any] = {"dmoa": {"drafts": True, "fanout": 3}, "stream": True}
             async with http.stream("POST", CHAT, json=body(**changes)) as response:
                 async for event in lines_of(response):
-                    if "draft" in event.get("dmoa", {}):
-                        drafts.append(event)
+                    drafts += "draft" in event.get("dmoa", {})
 
         asking = asyncio.create_task(ask())
-        await until(lambda: len(drafts) > 4)
+        await until(lambda: drafts > 4)
         await leaves(room, asking, jobs=4)
+
+
+async def test_a_stream_that_cannot_begin_ends_what_it_follows() -> None:
+    async def send(_: object) -> None:
+        raise ConnectionResetError
+
+    async with opened(seconds=SLOW) as room:
+        followed = chat._timed(room.home.follow("hello"))
+        await anext(followed)
+        stream = chat.EventStream(aiter_of(b"data"), followed)
+        with pytest.raises(ConnectionResetError):
+            await stream({"type": "http"}, asyncio.get_running_loop().create_future, send)
+        assert await until(room.idle) < AT_ONCE
+
+
+async def aiter_of(*items: bytes) -> AsyncIterator[bytes]:
+    for item in items:
+        yield item
 
 
 async def test_one_that_leaves_takes_nobody_along() -> None:
