@@ -195,7 +195,8 @@ class Agent:
         if entry.own:
             self._home.faltered(job, fault, now)
         else:
-            self._wants.want(Send(entry.job.home, Failure(job, fault.detail or fault.code)))
+            detail = (fault.detail or fault.code)[: self.limits.detail]
+            self._wants.want(Send(entry.job.home, Failure(job, detail)))
 
     # -- peers -------------------------------------------------------------------------
 

@@ -26,6 +26,8 @@ class Limits:
     """Tokens of one answer, however many the user asks for."""
     view: int = 128
     """Peers that one node remembers."""
+    detail: int = 200
+    """Characters kept of why a job failed."""
     remembered: int = 4096
     """Names of peers' ended jobs, kept to know a doubled message."""
     layers: int = 8

@@ -127,7 +127,10 @@ class Query:
         """Free a seat without a proposal, and say so."""
         node = self.pending.pop(job)
         visit = replace(
-            self.visits[job], outcome=outcome, ended=now - self.began, detail=detail[:200]
+            self.visits[job],
+            outcome=outcome,
+            ended=now - self.began,
+            detail=detail[: self.limits.detail],
         )
         self.visits[job] = visit
         where = "the aggregation" if visit.role == "aggregator" else f"layer {visit.layer}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dmoa.core.effects import Refusal
-from dmoa.core.job import Fault, FaultCode
+from dmoa.core.job import Fault, FaultCode, Turn
 from dmoa.errors import (
     BackendError,
     BackendRefusedError,
@@ -14,6 +16,7 @@ from dmoa.errors import (
     DmoaError,
     ExpiredError,
     OverloadedError,
+    UsageError,
 )
 
 _CODES: tuple[tuple[type[BackendError], FaultCode], ...] = (
@@ -60,3 +63,14 @@ def error_of(refusal: Refusal) -> DmoaError:
             error = BackendError(refusal.detail)
     error.trace = refusal.trace
     return error
+
+
+def conversation(prompt: str | Sequence[Turn]) -> tuple[Turn, ...]:
+    """Make the core's turns of what was asked; UsageError for text that is none."""
+    turns = (Turn("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
+    try:
+        for turn in turns:
+            turn.content.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the prompt holds half a character (a lone surrogate)") from None
+    return turns

@@ -50,7 +50,7 @@ from dmoa.errors import (
     NetworkError,
     ProtocolError,
 )
-from dmoa.runtime.faults import error_of
+from dmoa.runtime.faults import conversation, error_of
 from dmoa.runtime.ports import Backend, Frames, Network
 from dmoa.runtime.slots import serve
 from dmoa.runtime.streams import Followers, Guests, Progress, Token
@@ -239,14 +239,16 @@ class Node:
         """Ask, and see everything: jobs as they change, drafts, tokens, last the Answer.
 
         Closing the generator abandons the query: all its jobs stop, everywhere. Raises
-        QueryError or BackendError, with a `trace`, where there is no answer.
+        QueryError or BackendError, with a `trace`, where there is no answer; UsageError
+        for a prompt that is no text.
         """
+        turns = conversation(prompt)
         query = self._mind.mint()
         line = self._followers.join(query)
         ended = False
         asked = Asked(
             query,
-            (Turn("user", prompt),) if isinstance(prompt, str) else tuple(prompt),
+            turns,
             mixture or self.mixture,
             sampling or Sampling(),
             deadline,

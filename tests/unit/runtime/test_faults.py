@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from dmoa.core.effects import FailureCode, Refusal, Trace
-from dmoa.core.job import Fault, FaultCode
+from dmoa.core.job import Fault, FaultCode, Turn
 from dmoa.core.mixture import ALONE
 from dmoa.core.names import NodeId, QueryId
 from dmoa.errors import (
@@ -18,8 +18,9 @@ from dmoa.errors import (
     DmoaError,
     ExpiredError,
     OverloadedError,
+    UsageError,
 )
-from dmoa.runtime.faults import error_of, fault_of
+from dmoa.runtime.faults import conversation, error_of, fault_of
 
 TRACE = Trace(QueryId("a/1/1"), NodeId("a"), ALONE, (), ("failed: a in the aggregation",), 1.0)
 
@@ -89,3 +90,12 @@ def test_an_overload_tells_when_to_come_back(given: float | None, told: float) -
     error = error_of(Refusal("overloaded", "full", TRACE, retry_after=given))
     assert isinstance(error, OverloadedError)
     assert error.retry_after == told
+
+
+def test_half_a_character_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(UsageError, match="half a character"):
+        conversation("a\ud800")
+
+
+def test_a_prompt_becomes_the_turn_of_a_user() -> None:
+    assert conversation("why?") == (Turn("user", "why?"),)
