@@ -31,7 +31,7 @@ SETTLE = 0.01
 """Seconds after an answer in which its CPU time is still counted."""
 IDLE = 3.0
 """Seconds for which the CPU time of nodes without work is measured."""
-TOKENS, TOKEN_SECONDS, TOKEN_ROUNDS = 200, 1.0, 4
+TOKENS, TOKEN_SECONDS, TOKEN_ROUNDS = 200, 1.0, 3
 
 console = Console(stderr=True, highlight=False)
 
@@ -87,24 +87,30 @@ async def idle_rate(pids: tuple[int, ...]) -> float:
 
 
 async def token_costs(net: systems.Nodes, rounds: int) -> tuple[list[TokenCost], float]:
-    """Measure what a token costs: to one client alone, and in a mixture."""
+    """Measure what a token costs: to write it, to stream it to a client, and in a mixture."""
     idle = await idle_rate(net.pids)
-    found: dict[tuple[str, int], list[float]] = {
-        ("own model, to the client", TOKENS): [],
-        (f"M=1, k={systems.FANOUT}, in all {systems.NODES} nodes", systems.JOBS * TOKENS): [],
-    }
+    mixture = f"dmoa-m1k{systems.FANOUT}"
+    ways = [
+        ("own model, answer whole (mostly the fake model's clock)", "local", False, TOKENS),
+        ("own model, streamed to a client", "local", True, TOKENS),
+        (f"M=1, k={systems.FANOUT}, streamed", mixture, True, systems.JOBS * TOKENS),
+    ]
+    found: list[list[float]] = [[] for _ in ways]
     for turn in range(1 + rounds):
-        for (name, tokens), costs in found.items():
-            model = "local" if name.startswith("own") else f"dmoa-m1k{systems.FANOUT}"
+        for (_, model, stream, tokens), costs in zip(ways, found, strict=True):
             used, start = processes.cpu_seconds(net.pids), time.perf_counter()
-            reply = await net.ask(model, stream=True)
+            reply = await net.ask(model, stream=stream)
             await asyncio.sleep(SETTLE)
             cpu = processes.cpu_seconds(net.pids) - used
             cpu -= idle * (time.perf_counter() - start)
-            assert reply.events > TOKENS * 0.9, f"only {reply.events} tokens were streamed"
+            if stream:
+                assert reply.events > TOKENS * 0.9, f"only {reply.events} tokens were streamed"
             if turn:
                 costs.append(cpu * 1e6 / tokens)
-    costs = [TokenCost(*key, Spread.of(values)) for key, values in found.items()]
+    costs = [
+        TokenCost(name, tokens, Spread.of(values))
+        for (name, _, _, tokens), values in zip(ways, found, strict=True)
+    ]
     return costs, idle
 
 
@@ -142,7 +148,7 @@ def report(results: dict[str, Any], compared: list[System], records: dict[str, R
             figures.table(head, rows),
             "",
             figures.table(
-                ["CPU per token of dmoa's nodes", "tokens per answer", "us per token"], costs
+                ["CPU of all nodes of dmoa", "tokens of all jobs", "us per token"], costs
             ),
             "",
             f"An idle node uses {results['idle_ms_per_second']:.1f} ms of CPU per second.",

@@ -38,8 +38,13 @@ class Ready:
     listen: tuple[str, ...]
 
 
-def build(settings: Settings, *, url: str = "") -> Node:
-    """Make a node of its parts; ConfigError where a setting names no such part."""
+def build(
+    settings: Settings, *, url: str = "", progress: Callable[[str], None] | None = None
+) -> Node:
+    """Make a node of its parts; ConfigError where a setting names no such part.
+
+    `progress` hears, from any thread, lines for a person while a model is prepared.
+    """
     from dmoa.backends.registry import open_backend
     from dmoa.core.names import NodeId
     from dmoa.net.zenoh import ZenohNetwork
@@ -54,7 +59,7 @@ def build(settings: Settings, *, url: str = "") -> Node:
     network = ZenohNetwork(NodeId(settings.node), meeting, limits=settings.limits)
     return Node(
         network,
-        open_backend(settings.model),
+        open_backend(settings.model, progress=progress),
         mixture=settings.mixture,
         limits=settings.limits,
         timing=settings.timing,
@@ -109,7 +114,12 @@ def _bind(port: int) -> socket.socket:
     return sock
 
 
-async def serve(settings: Settings, *, ready: Callable[[Ready], None]) -> None:
+async def serve(
+    settings: Settings,
+    *,
+    ready: Callable[[Ready], None],
+    progress: Callable[[str], None] | None = None,
+) -> None:
     """Run a node and its API until cancelled or told to stop (SIGINT, SIGTERM).
 
     The API answers from the first moment, with 503 while the model loads; `ready` is
@@ -122,7 +132,8 @@ async def serve(settings: Settings, *, ready: Callable[[Ready], None]) -> None:
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
     with closing(_bind(settings.port)) as sock:
-        node = build(settings, url=f"http://{HOST}:{sock.getsockname()[1]}")
+        url = f"http://{HOST}:{sock.getsockname()[1]}"
+        node = build(settings, url=url, progress=progress)
         server = _server(node)
         serving = asyncio.ensure_future(server.serve(sockets=[sock]))
         try:

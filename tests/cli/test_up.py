@@ -41,9 +41,15 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Stand in for the real thing: be ready at once, and over."""
     all_settings: list[Settings] = []
 
-    async def serve(settings: Settings, *, ready: Callable[[Ready], None]) -> None:
+    async def serve(
+        settings: Settings,
+        *,
+        ready: Callable[[Ready], None],
+        progress: Callable[[str], None],
+    ) -> None:
         await asyncio.sleep(0)
         all_settings.append(settings)
+        progress("the model is fetched")
         ready(READY)
 
     stub = types.ModuleType("dmoa.assemble")
@@ -56,6 +62,7 @@ def test_it_tells_the_person_where_it_is(dmoa: Dmoa, served: list[Settings]) -> 
     result = dmoa("up")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.splitlines() == [
+        "the model is fetched",
         "node n1 answers at http://127.0.0.1:5 with tiny",
         "peers join it with `--connect tcp/127.0.0.1:6`",
         "Ctrl-C stops it",

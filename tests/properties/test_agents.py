@@ -22,7 +22,7 @@ QUIET = Timing(gossip=1e6, silence=1e7)
 """Without gossip that would only take time."""
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     layers=st.integers(0, 3),
     fanout=st.integers(0, 7),
@@ -80,7 +80,7 @@ def layers_of(seed: int, fanout: int, peers: int) -> list[list[NodeId]]:
     return layers
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10**6), fanout=st.integers(0, 9), peers=st.integers(0, 9))
 def test_every_layer_asks_distinct_peers_and_never_home(seed: int, fanout: int, peers: int) -> None:
     for layer in layers_of(seed, fanout, peers):

@@ -60,7 +60,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(steps)
 def test_only_a_newer_digest_revives(steps: list[tuple[str, str, int, int]]) -> None:
     view, now = View(size=3, silence=SILENCE), 0.0
@@ -84,7 +84,7 @@ def test_only_a_newer_digest_revives(steps: list[tuple[str, str, int, int]]) -> 
         view.check()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(steps, st.integers(1, 2))
 def test_a_view_never_outgrows_its_size(steps: list[tuple[str, str, int, int]], size: int) -> None:
     view, now = View(size=size, silence=SILENCE), 0.0

@@ -250,3 +250,6 @@ def fleet_of(models: list[str]) -> Iterator[Fleet]:
             yield fleet
         finally:
             fleet.stop()
+            logs = {log.name: log.read_text() for log in Path(place).glob("*.log")}
+    said = {name: text for name, text in logs.items() if "Traceback" in text or "ERROR" in text}
+    assert said == {}

@@ -70,7 +70,8 @@ def up(*, file: Path | None, as_json: bool, watch_stdin: bool, **flags: Any) -> 
 
     from dmoa.assemble import serve
 
-    asyncio.run(serve(settings, ready=_tell_json if as_json else _tell))
+    ready = _tell_json if as_json else _tell
+    asyncio.run(serve(settings, ready=ready, progress=render.talk))
 
 
 def _tell_json(ready: Ready) -> None:
