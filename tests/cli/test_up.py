@@ -73,7 +73,7 @@ def test_it_tells_the_person_where_it_is(dmoa: Dmoa, served: list[Settings]) -> 
 
 def test_it_tells_a_program_where_it_is(dmoa: Dmoa, served: list[Settings]) -> None:
     result = dmoa("up", "--json")
-    assert result.stderr == ""
+    assert result.stderr == "the model is fetched\n"
     assert result.stdout.count("\n") == 1
     assert json.loads(result.stdout) == {
         "node": "n1",
