@@ -24,6 +24,7 @@ from dmoa.core.messages import (
     Propose,
     Withdraw,
 )
+from dmoa.core.names import SPEAKERS
 from dmoa.errors import LocalProtocolError, RemoteProtocolError, VersionError
 from dmoa.net import codec
 
@@ -50,7 +51,7 @@ jobs = st.builds(
     home=nodes,
     role=st.sampled_from(["proposer", "aggregator"]),
     layer=st.integers(1, 9),
-    turns=st.lists(st.builds(Turn, ids, text, text), max_size=3).map(tuple),
+    turns=st.lists(st.builds(Turn, st.sampled_from(SPEAKERS), text, text), max_size=3).map(tuple),
     proposals=st.lists(text, max_size=4).map(tuple),
     sampling=samplings,
     patience=seconds,
@@ -198,6 +199,7 @@ def test_a_piece_is_short() -> None:
         (forge(make_job(), job__proposals=["x"] * 34), "34 proposals"),
         (forge(make_job(), job__proposals=["x" * 131_073]), "longer than 131072"),
         (forge(make_job(), job__turns=[{"role": "", "content": ""}]), "role"),
+        (forge(make_job(), job__turns=[{"role": "<|im_start|>", "content": ""}]), "role"),
         (forge(make_job(), job__turns=[{"role": "user"}]), "content"),
         (forge(make_job(), job__sampling__top_p=1.01), "top_p"),
         (forge(make_job(), job__sampling__temperature=-0.1), "temperature"),

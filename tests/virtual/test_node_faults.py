@@ -531,7 +531,8 @@ async def test_a_prompt_that_is_too_long_is_squeezed_until_it_fits(
         answer = await room["a"].ask("hello", mixture=Mixture(1, 3))
         assert answer.source == "aggregator"
         assert answer.completion.text.startswith("read ")
-        assert answer.trace.degraded == ()
+        unread = ("unread: 4 of 4 proposals did not fit",) if renderings == 3 else ()
+        assert answer.trace.degraded == unread
         assert room.backends["a"].started == 1 + renderings
         assert answer.trace.seconds == pytest.approx(LAYER + SECONDS)
         assert room.idle

@@ -183,10 +183,12 @@ class Agent:
         if not entry.own:
             proposal = as_proposal(completion, self.limits)
             self._wants.want(Send(entry.job.home, Proposal(job, proposal, queued, service)))
-        elif entry.job.role == "proposer":
-            self._home.proposed(self.node, Proposal(job, completion, queued, service), now)
+            return
+        proposal = Proposal(job, completion, queued, service)
+        if entry.job.role == "proposer":
+            self._home.proposed(self.node, proposal, now)
         else:
-            self._home.aggregated(job, completion, queued, service, now)
+            self._home.aggregated(proposal, entry.unread, now)
 
     def _faltered(self, job: JobId, fault: Fault, now: float) -> None:
         entry = self._bench.faltered(job, fault, now)

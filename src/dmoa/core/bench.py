@@ -44,6 +44,7 @@ class Bench:
 
     def _serve(self, entry: Entry, now: float) -> None:
         prompt = render(entry.job, self.profile, self.limits, squeeze=entry.squeeze)
+        entry.unread = prompt.unread
         self.wants.want(Serve(entry.job, prompt, max(0.0, entry.expires - now)))
 
     def drop(self, job: JobId) -> None:

@@ -18,7 +18,7 @@ from dmoa.core.effects import (
     Send,
 )
 from dmoa.core.events import Asked
-from dmoa.core.job import Completion, Fault
+from dmoa.core.job import Fault
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import Proposal, Propose, Withdraw
 from dmoa.core.names import JobId, NodeId, QueryId
@@ -89,6 +89,8 @@ class Home:
         if query.conversation > limits.conversation_bytes:
             most = limits.conversation_bytes
             return "too_long", f"the conversation has {query.conversation} of {most} bytes allowed"
+        if query.size > limits.queue_bytes:
+            return "too_long", f"with its proposals this query could grow to {query.size} bytes"
         return None
 
     def advance(self, query: Query, now: float) -> None:
@@ -164,10 +166,9 @@ class Home:
                 if not query.pending:
                     self.advance(query, now)
 
-    def aggregated(
-        self, job: JobId, completion: Completion, queued: float, service: float, now: float
-    ) -> None:
-        """Deliver what the own model made of the last layer."""
+    def aggregated(self, message: Proposal, unread: int, now: float) -> None:
+        """Deliver what the own model made of the last layer, `unread` proposals of it left out."""
+        job, completion = message.job, message.completion
         query = self._seated(self.node, job)
         if query is None:
             return
@@ -175,7 +176,9 @@ class Home:
             self._unaggregated(query, job, Fault("rubbish", "an empty answer"), now)
             return
         del self.seats[job]
-        visit = query.take(job, completion, queued, service, now)
+        if unread:
+            query.degraded.append(f"unread: {unread} of {len(query.kept)} proposals did not fit")
+        visit = query.take(job, completion, message.queued_seconds, message.service_seconds, now)
         self.wants.want(Report(query.asked.query, visit))
         answer = Answer(completion, "aggregator", query.trace(now))
         self.wants.want(Deliver(query.asked.query, answer))

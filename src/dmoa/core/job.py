@@ -74,13 +74,15 @@ class Job:
 class Prompt:
     """What a backend is given: a chat, complete with instruction and proposals.
 
-    `sampling.max_tokens` is always set.
+    `sampling.max_tokens` is always set. `unread` counts the proposals for which there was
+    no room at all.
     """
 
     role: Role
     turns: tuple[Turn, ...]
     sampling: Sampling
     options: str = ""
+    unread: int = 0
 
 
 Finish = Literal["stop", "length", "tool_calls"]

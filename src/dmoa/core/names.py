@@ -12,6 +12,10 @@ JobId = NewType("JobId", str)
 Role = Literal["proposer", "aggregator"]
 """The role of one *job*, never of a node: every node plays both."""
 
+SPEAKERS = ("system", "user", "assistant", "tool")
+"""Who can speak a turn. Chat templates put the word among their control tokens, so that no
+other may come from anybody."""
+
 _NODE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 

@@ -135,6 +135,7 @@ def render(job: Job, profile: Profile, limits: Limits, *, squeeze: int = 0) -> P
     """
     turns = [replace(turn, content=neutralise(turn.content)) for turn in job.turns]
     length = _length(job, profile, limits, squeeze)
+    kept: list[str] = []
     if job.proposals and squeeze < SQUEEZES:
         own = turns.pop(0).content if turns and turns[0].role == "system" else ""
         opening = _OPENING[profile.layout] + (f"\n\n{own}\n" if own else "")
@@ -156,7 +157,8 @@ def render(job: Job, profile: Profile, limits: Limits, *, squeeze: int = 0) -> P
         elif own:
             turns.insert(0, Turn("system", own))
     sampling = replace(job.sampling, max_tokens=length)
-    return Prompt(role=job.role, turns=tuple(turns), sampling=sampling, options=job.options)
+    unread = len(job.proposals) - sum(map(bool, kept))
+    return Prompt(job.role, tuple(turns), sampling, job.options, unread)
 
 
 def _words(text: str) -> frozenset[str]:

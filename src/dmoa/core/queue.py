@@ -25,6 +25,7 @@ class Entry:
     started: float | None = None
     stopping: bool = False
     squeeze: int = 0
+    unread: int = 0
 
 
 class Queue:

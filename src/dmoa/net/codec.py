@@ -35,7 +35,7 @@ from dmoa.core.messages import (
     Propose,
     Withdraw,
 )
-from dmoa.core.names import JobId, is_node_name
+from dmoa.core.names import SPEAKERS, JobId, is_node_name
 from dmoa.errors import LocalProtocolError, RemoteProtocolError, VersionError
 
 WIRE_VERSION = 1
@@ -164,7 +164,7 @@ def _check_job(job: Job, limits: Limits) -> None:
 
 
 def _check_turn(turn: Turn) -> None:
-    _require(0 < len(turn.role) <= ID_CHARACTERS, "a turn's role is empty or too long")
+    _require(turn.role in SPEAKERS, "a turn's role is none of a chat")
 
 
 def _check_sampling(sampling: Sampling) -> None:

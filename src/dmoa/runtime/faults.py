@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dmoa.core.effects import Refusal
 from dmoa.core.job import Fault, FaultCode, Turn
+from dmoa.core.names import SPEAKERS
 from dmoa.errors import (
     BackendError,
     BackendRefusedError,
@@ -73,4 +74,9 @@ def conversation(prompt: str | Sequence[Turn]) -> tuple[Turn, ...]:
             turn.content.encode()
     except UnicodeEncodeError:
         raise UsageError("the prompt holds half a character (a lone surrogate)") from None
+    for turn in turns:
+        if turn.role not in SPEAKERS:
+            raise UsageError(
+                f"no turn of a chat has the role {turn.role!r}", hint=f"use {', '.join(SPEAKERS)}"
+            )
     return turns

@@ -176,9 +176,7 @@ class Node:
     @property
     def digest(self) -> Digest:
         """How it stands now."""
-        agent = self._mind
-        agent.gauge.advance(self._now)
-        return agent.digest(self._now)
+        return self._mind.digest(self._now)
 
     async def ask(
         self,

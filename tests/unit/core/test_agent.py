@@ -650,6 +650,19 @@ def test_a_prompt_found_too_long_is_tried_smaller_then_believed() -> None:
     assert room.serving("a") == []
 
 
+def test_an_answer_says_which_proposals_were_not_read() -> None:
+    room = Room()
+    room.ask("a", 1, 0)
+    room.serve("a", "word " * 400)
+    room.falter("a", "too_long")
+    room.falter("a", "too_long")
+    room.serve("a")
+    [end] = room.ends("a")
+    assert isinstance(end, Deliver)
+    assert end.answer.source == "aggregator"
+    assert end.answer.trace.degraded == ("unread: 1 of 1 proposals did not fit",)
+
+
 def test_a_retry_counts_as_one_service() -> None:
     room = Room()
     room.ask("a")
@@ -693,6 +706,14 @@ def test_a_conversation_beyond_the_limits_is_too_long() -> None:
     assert isinstance(end, Fail)
     assert end.refusal.code == "too_long"
     assert room.agents["a"].deadline == 1.0
+
+
+def test_a_query_that_no_queue_could_hold_is_not_told_to_come_again() -> None:
+    room = Room(limits=Limits(queue_bytes=100_000))
+    room.ask("a", 1, 2)
+    [end] = room.ends("a")
+    assert isinstance(end, Fail)
+    assert (end.refusal.code, end.refusal.retry_after) == ("too_long", None)
 
 
 def test_a_full_node_refuses_its_user_and_says_when_to_come_again() -> None:

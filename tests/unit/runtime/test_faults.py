@@ -97,5 +97,10 @@ def test_half_a_character_is_refused_before_anything_is_asked() -> None:
         conversation("a\ud800")
 
 
+def test_a_turn_of_nobody_in_a_chat_is_refused() -> None:
+    with pytest.raises(UsageError, match="critic"):
+        conversation([Turn("critic", "no")])
+
+
 def test_a_prompt_becomes_the_turn_of_a_user() -> None:
     assert conversation("why?") == (Turn("user", "why?"),)
