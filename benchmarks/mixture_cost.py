@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from systems import System
 
-ROUNDS, WARM_UP = 30, 2
+ROUNDS, WARM_UP = 30, 1
 QUICK_ROUNDS = 5
 SETTLE = 0.01
 """Seconds after an answer in which its CPU time is still counted."""
-IDLE = 3.0
+IDLE = 2.0
 """Seconds for which the CPU time of nodes without work is measured."""
-TOKENS, TOKEN_SECONDS, TOKEN_ROUNDS = 200, 1.0, 3
+TOKENS, TOKEN_SECONDS, TOKEN_ROUNDS = 100, 0.5, 4
 
 console = Console(stderr=True, highlight=False)
 
@@ -188,7 +188,7 @@ def main() -> None:
         say(f"{len(compared)} systems are asked in turn, {WARM_UP} + {rounds} times each")
         gc.freeze()
         records = asyncio.run(measure(compared, rounds))
-    say(f"nodes whose models write {TOKENS} tokens in {TOKEN_SECONDS:.0f} s are started")
+    say(f"nodes whose models write {TOKENS} tokens in {TOKEN_SECONDS} s are started")
     with systems.nodes(f"fake:{TOKEN_SECONDS}?tokens={TOKENS}") as net:
         costs, idle = asyncio.run(token_costs(net, 2 if args.quick else TOKEN_ROUNDS))
     results: dict[str, Any] = {

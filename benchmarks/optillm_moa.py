@@ -39,11 +39,24 @@ class MissingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server."""
+    """A server that was started."""
 
-    url: str
-    pid: int
-    ready_seconds: float
+    root: str
+    process: subprocess.Popen[str]
+
+    @property
+    def url(self) -> str:
+        """Where to ask it."""
+        return f"{self.root}/v1"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
+
+    def wait(self) -> None:
+        """Wait until it can be asked; MissingError if it cannot."""
+        asyncio.run(_ready(self.root, self.process))
 
 
 def install() -> None:
@@ -76,7 +89,7 @@ def install() -> None:
 
 @contextmanager
 def serving(backend: str) -> Iterator[Server]:
-    """Run it in front of a model server, `backend`, for as long as the block."""
+    """Run it in front of a model server, `backend`, for as long as the block; starts slowly."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         port = holder.getsockname()[1]
@@ -84,11 +97,8 @@ def serving(backend: str) -> Iterator[Server]:
     command += ["--base-url", backend, "--log", "error"]
     env = {key: value for key, value in os.environ.items() if not key.startswith("OPTILLM_")}
     log = _PLACE / "server.log"
-    start = time.perf_counter()
     with processes.running(command, env={**env, "OPENAI_API_KEY": "none"}, log=log) as process:
-        url = f"http://127.0.0.1:{port}"
-        asyncio.run(_ready(url, process))
-        yield Server(f"{url}/v1", process.pid, time.perf_counter() - start)
+        yield Server(f"http://127.0.0.1:{port}", process)
 
 
 async def _ready(url: str, process: subprocess.Popen[str]) -> None:

@@ -139,25 +139,27 @@ def all_systems(say: Callable[[str], None], *, optillm: bool) -> Iterator[list[S
     """Start everything; `say` is told what is under way, and what cannot be had."""
     with ExitStack() as stack:
         backend = stack.enter_context(model_server())
-        others: list[System] = []
-        if optillm:
-            try:
-                say("optillm is installed, once, and started")
-                optillm_moa.install()
-                server = stack.enter_context(optillm_moa.serving(backend))
-                others = of_optillm(server)
-                say(
-                    f"optillm: ready after {server.ready_seconds:.1f} s, "
-                    f"{processes.memory_mb(server.pid)[0]:.0f} MB RSS"
-                )
-            except optillm_moa.MissingError as error:
-                say(f"WITHOUT optillm: {error}")
+        server = _begun(stack, backend, say) if optillm else None
         say(f"{2 * NODES} nodes are started")
         own = stack.enter_context(nodes(f"fake:{SECONDS}?tokens={TOKENS}"))
         same = stack.enter_context(nodes(f"openai:{backend}#fake"))
-        yield [
-            *of_others(backend),
-            *of_dmoa(own, "fake backends"),
-            of_dmoa(same, "openai backends")[1],
-            *others,
-        ]
+        compared = of_others(backend) + of_dmoa(own, "fake backends")
+        compared += of_dmoa(same, "openai backends")[1:]
+        if server is not None:
+            try:
+                server.wait()
+                compared += of_optillm(server)
+            except optillm_moa.MissingError as error:
+                say(f"WITHOUT optillm: {error}")
+        yield compared
+
+
+def _begun(stack: ExitStack, backend: str, say: Callable[[str], None]) -> optillm_moa.Server | None:
+    """Install optillm, the first time, and begin to start it."""
+    say("optillm is installed if it is not yet, and started")
+    try:
+        optillm_moa.install()
+        return stack.enter_context(optillm_moa.serving(backend))
+    except (optillm_moa.MissingError, OSError) as error:
+        say(f"WITHOUT optillm: {error}")
+        return None
