@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,10 +9,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dmoa.api import problems
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
-
-class BodyTooLargeError(Exception):
-    """Raised inside the app when the body outgrows the limit."""
 
 
 class Guard:
@@ -51,16 +45,13 @@ class Guard:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._body_bytes:
-                raise BodyTooLargeError
-            return message
+            return message if taken <= self._body_bytes else {"type": "http.disconnect"}
 
         async def said(message: Message) -> None:
-            if taken <= self._body_bytes:  # else it is what the app makes of our error
+            if taken <= self._body_bytes:  # else the app only says that it got no body
                 await send(message)
 
-        with suppress(BodyTooLargeError):
-            await self._app(scope, counted, said)
+        await self._app(scope, counted, said)
         if taken > self._body_bytes:
             await self._too_large(scope, receive, send)
 
