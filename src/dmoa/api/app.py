@@ -31,7 +31,13 @@ def create_app(node: Node) -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(Guard, body_bytes=BODY_FACTOR * node.limits.conversation_bytes)
-    born = int(time.time())
+    _tell_how_it_stands(app, node)
+    _speak_openai(app, node)
+    return app
+
+
+def _tell_how_it_stands(app: FastAPI, node: Node) -> None:
+    """Serve what OpenAI has no words for."""
 
     @app.get("/health")
     async def health() -> Response:
@@ -52,17 +58,6 @@ def create_app(node: Node) -> FastAPI:
             }
         )
 
-    @app.get("/v1/models")
-    async def list_models() -> Json:
-        """List the models of this node."""
-        cards = [models.card(name, node, created=born) for name in models.names()]
-        return {"object": "list", "data": cards}
-
-    @app.get("/v1/models/{name:path}")
-    async def get_model(name: str) -> Json:
-        """Describe one model."""
-        return models.card(name, node, created=born)
-
     @app.get("/v1/peers")
     async def list_peers() -> Json:
         """Tell how this node and every peer it knows stand."""
@@ -75,10 +70,27 @@ def create_app(node: Node) -> FastAPI:
             "peers": [shaped(digest, age) for digest, age in node.peers],
         }
 
+    _ = (health, list_peers)
+
+
+def _speak_openai(app: FastAPI, node: Node) -> None:
+    """Serve what every client of OpenAI's API asks for."""
+    born = int(time.time())
+
+    @app.get("/v1/models")
+    async def list_models() -> Json:
+        """List the models of this node."""
+        cards = [models.card(name, node, created=born) for name in models.names()]
+        return {"object": "list", "data": cards}
+
+    @app.get("/v1/models/{name:path}")
+    async def get_model(name: str) -> Json:
+        """Describe one model."""
+        return models.card(name, node, created=born)
+
     @app.post("/v1/chat/completions")
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Ask the mixture, or the own model."""
         return await chat.complete(body, node, request)
 
-    _ = (health, list_models, get_model, list_peers, chat_completions)
-    return app
+    _ = (list_models, get_model, chat_completions)
