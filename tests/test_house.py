@@ -246,4 +246,4 @@ def test_the_table_of_files_is_that_of_their_docstrings() -> None:
 def test_the_floors_are_held_by_a_contract() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     kinds = [each["type"] for each in settings["tool"]["importlinter"]["contracts"]]
-    assert kinds == ["layers", "forbidden"]
+    assert kinds == ["layers", "forbidden", "forbidden"]

@@ -69,6 +69,19 @@ def build(
     )
 
 
+def prepare(models: Sequence[str], progress: Callable[[str], None]) -> None:
+    """Have here what nodes with these backend URIs will all need; blocks.
+
+    ConfigError for a wrong URI, BackendUnavailableError where something cannot be had.
+    """
+    from dmoa.backends.uri import parse_uri
+
+    if any(parse_uri(model).kind == "smollm2" for model in models):
+        from dmoa.backends.weights import ensure_weights
+
+        ensure_weights(progress)
+
+
 def start(  # noqa: PLR0913  (the settings of a node)
     *,
     backend: str = "",

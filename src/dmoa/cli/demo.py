@@ -76,12 +76,9 @@ def _warn(nodes: int, layers: int, fanout: int) -> None:
 
 def _prepare(models: list[str]) -> None:
     """Have the embedded model's weights here before any node looks for them."""
-    from dmoa.backends.uri import parse_uri
+    from dmoa.assemble import prepare
 
-    if any(parse_uri(model).kind == "smollm2" for model in models):
-        from dmoa.backends.weights import ensure_weights
-
-        ensure_weights(render.talk)
+    prepare(models, render.talk)
 
 
 def _gather(fleet: Fleet) -> None:
