@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner, Result
-from scripted import Dmoa, ScriptedNode
+from scripted_api import Dmoa, ScriptedNode
 
 from dmoa.cli.main import cli
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from scripted import LAST, TRACE, ScriptedNode, answered
+from scripted_api import LAST, TRACE, ScriptedNode, answered
 
 from dmoa.cli.up import stop_on_eof
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from scripted import TRACE, Dmoa, ScriptedNode, answered, chunk, refused, sse
+from scripted_api import TRACE, Dmoa, ScriptedNode, answered, chunk, refused, sse
 
 
 def test_the_answer_is_on_stdout_and_the_talk_on_stderr(dmoa: Dmoa, node: ScriptedNode) -> None:

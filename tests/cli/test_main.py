@@ -10,7 +10,7 @@ import time
 
 import click
 import pytest
-from scripted import STANDING, Dmoa, ScriptedNode, answered
+from scripted_api import STANDING, Dmoa, ScriptedNode, answered
 
 from dmoa.cli import render
 from dmoa.cli.main import cli

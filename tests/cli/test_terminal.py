@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from scripted import ScriptedNode, answered
+from scripted_api import ScriptedNode, answered
 
 pty = pytest.importorskip("pty")
 pytestmark = pytest.mark.real

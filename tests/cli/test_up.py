@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from scripted import Dmoa
+from scripted_api import Dmoa
 
 from dmoa.cli import up
 from dmoa.config import Settings
