@@ -24,16 +24,17 @@ SECONDS = 0.2
 TOKENS = 16
 TEXT = "This answer takes its time, and says nothing much, but says it in even pieces. " * 4
 
-_HEAD = "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nConnection: close\r\n"
+_HEAD = "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\n"
 _PIECES = [TEXT[len(TEXT) * i // TOKENS : len(TEXT) * (i + 1) // TOKENS] for i in range(TOKENS)]
 _USAGE = {"prompt_tokens": 32, "completion_tokens": TOKENS, "total_tokens": 32 + TOKENS}
 
 
-async def _read(reader: asyncio.StreamReader) -> dict[str, Any]:
+async def _read(reader: asyncio.StreamReader) -> tuple[dict[str, Any], bool]:
+    """Read a request's body, empty for a GET, and whether it is the last."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = head.partition("content-length:")[2].split(maxsplit=1)
     body = await reader.readexactly(int(length[0])) if length else b""
-    return json.loads(body) if body else {}
+    return json.loads(body) if body else {}, "connection: close" in head
 
 
 def _frame(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -60,36 +61,48 @@ async def _complete(writer: asyncio.StreamWriter, count: int, start: float) -> N
 
 
 async def _stream(writer: asyncio.StreamWriter, start: float) -> None:
-    writer.write(_HEAD.format(status="200 OK", kind="text/event-stream").encode() + b"\r\n")
+    head = _HEAD.format(status="200 OK", kind="text/event-stream")
+    writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
 
-    def send(delta: dict[str, str], finish: str | None) -> None:
+    def send(data: bytes) -> None:
+        event = b"data: " + data + b"\n\n"
+        writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+
+    def chunk(delta: dict[str, str], finish: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        data = _frame("chat.completion.chunk", {"choices": [choice]})
-        writer.write(b"data: " + json.dumps(data).encode() + b"\n\n")
+        return json.dumps(_frame("chat.completion.chunk", {"choices": [choice]})).encode()
 
     for index, piece in enumerate(_PIECES):
         due = start + SECONDS * (index + 1) / TOKENS
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        send({"content": piece}, None)
-    send({}, "stop")
+        send(chunk({"content": piece}, None))
+    send(chunk({}, "stop"))
     usage = _frame("chat.completion.chunk", {"choices": [], "usage": _USAGE})
-    writer.write(b"data: " + json.dumps(usage).encode() + b"\n\ndata: [DONE]\n\n")
+    send(json.dumps(usage).encode())
+    send(b"[DONE]")
+    writer.write(b"0\r\n\r\n")
+
+
+async def _answer(writer: asyncio.StreamWriter, asked: dict[str, Any]) -> None:
+    start, count = time.monotonic(), asked.get("n") or 1
+    model = asked.get("model", "fake")
+    if not asked:
+        _write(writer, {"object": "list", "data": [{"id": "fake", "object": "model"}]})
+    elif count > 1 and model.endswith("refuses-n"):
+        _write(writer, {"error": {"message": "n must be 1"}}, "400 Bad Request")
+    elif asked.get("stream"):
+        await _stream(writer, start)
+    else:
+        await _complete(writer, 1 if model.endswith("ignores-n") else count, start)
+    await writer.drain()
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    last = False
     with suppress(OSError, asyncio.IncompleteReadError):
-        asked = await _read(reader)
-        start, count = time.monotonic(), asked.get("n") or 1
-        model = asked.get("model", "fake")
-        if not asked:
-            _write(writer, {"object": "list", "data": [{"id": "fake", "object": "model"}]})
-        elif count > 1 and model.endswith("refuses-n"):
-            _write(writer, {"error": {"message": "n must be 1"}}, "400 Bad Request")
-        elif asked.get("stream"):
-            await _stream(writer, start)
-        else:
-            await _complete(writer, 1 if model.endswith("ignores-n") else count, start)
-        await writer.drain()
+        while not last:
+            asked, last = await _read(reader)
+            await _answer(writer, asked)
     writer.close()
 
 
