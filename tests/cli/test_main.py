@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -49,16 +48,14 @@ def test_the_version_is_that_of_the_package(dmoa: Dmoa) -> None:
     assert dmoa("--version").stdout == "dmoa 0.1.0\n"
 
 
-def test_help_comes_at_once_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys, dmoa.cli.main as m\n"
         "try: m.cli.main(['--help'])\n"
         f"finally: print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
-    began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == ""
-    assert time.monotonic() - began < 5.0  # 0.2 s alone, and tests run beside others
 
 
 @pytest.mark.parametrize(

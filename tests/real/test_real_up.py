@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,10 +29,8 @@ def node(tmp_path: Path) -> Iterator[NodeProcess]:
     assert "Task was destroyed" not in log
 
 
-def test_a_node_without_a_model_of_its_own_is_ready_soon(node: NodeProcess) -> None:
-    began = time.monotonic()
+def test_a_node_tells_how_it_is_once_it_is_ready(node: NodeProcess) -> None:
     node.ready()
-    assert time.monotonic() - began < 5
     with node.http() as http:
         health = http.get("/health").json()
     assert (health["status"], health["node"], health["model"]) == ("ok", "lone", "fake")
