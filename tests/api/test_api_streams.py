@@ -75,8 +75,7 @@ async def test_one_connection_serves_many_streams() -> None:
 
 @pytest.mark.parametrize("model", ["dmoa", "local"])
 async def test_a_silent_stream_is_kept_alive(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "_HOLD", 0.05)
-    monkeypatch.setattr(chat, "KEEP_ALIVE", 0.03)
+    monkeypatch.setattr(chat, "SILENCE", 0.05)
     async with serving("n1", fakes={"n1": FakeBackend(seconds=0.3, tokens=1)}) as (_, http):
         response = await http.post(CHAT, json=body(stream=True, model=model))
     events = events_of(response.text)
@@ -87,7 +86,7 @@ async def test_a_silent_stream_is_kept_alive(model: str, monkeypatch: pytest.Mon
 async def test_a_held_stream_that_begins_late_and_fails_ends_with_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(chat, "_HOLD", 0.05)
+    monkeypatch.setattr(chat, "SILENCE", 0.05)
     fake = FakeBackend(seconds=0.2, tokens=2, fail="unavailable", after=1)
     async with serving("n1", fakes={"n1": fake}) as (_, http):
         stream = await sdk(http).chat.completions.create(model="local", messages=HELLO, stream=True)
@@ -181,7 +180,7 @@ async def test_a_stream_that_cannot_begin_ends_what_it_follows() -> None:
         raise ConnectionResetError
 
     async with opened(seconds=SLOW) as room:
-        followed = chat._timed(room.home.follow("hello"))
+        followed = room.home.follow("hello")
         await anext(followed)
         stream = chat.EventStream(aiter_of(b"data"), followed)
         with pytest.raises(ConnectionResetError):

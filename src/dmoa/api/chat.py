@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -22,17 +22,18 @@ from dmoa.errors import BackendUnavailableError, DmoaError, LocalProtocolError, 
 from dmoa.runtime.node import Node
 from dmoa.runtime.streams import Draft, Progress, Token
 
-KEEP_ALIVE = 10.0
-"""Seconds of silence after which a stream sends a comment, so that nobody hangs up."""
-_HOLD = 1.0
-"""Seconds that the status of an own model's stream is held back, for a proper error."""
+SILENCE = 1.0
+"""Seconds without news after which a stream sends a comment, so that nobody hangs up.
+
+The status of an own model's stream is held back up to the first, for a proper error.
+"""
 _LINE_ENDS = "\x85\u2028\u2029"
 """Characters that JSON leaves as they are, and at which some clients end a line."""
 _LEFT = 499
 """The status of a response that nobody is there to read."""
 
 T = TypeVar("T")
-Followed = AsyncGenerator[Progress, None]
+Followed = AsyncGenerator[Progress | None, None]
 
 
 def _mixture(request: ChatRequest, node: Node) -> tuple[Mixture, tuple[str, ...]]:
@@ -66,6 +67,8 @@ async def complete(request: ChatRequest, node: Node, connection: Request) -> Res
         deadline=request.dmoa.deadline,
         options=request.options(),
         notes=notes,
+        drafts=request.dmoa.drafts and bool(request.stream),
+        tick=SILENCE if request.stream else None,
     )
     created = int(time.time())
     if not request.stream:
@@ -73,16 +76,15 @@ async def complete(request: ChatRequest, node: Node, connection: Request) -> Res
         if answer is None:
             return Response(status_code=_LEFT)
         return JSONResponse(shapes.completion(answer, model=request.model, created=created))
-    timed = _timed(progress)
-    beginning = _beginning(timed, hold=mixture.layers == 0)
+    beginning = _beginning(progress, hold=mixture.layers == 0)
     try:
         begun = await _while_connected(connection.receive, beginning)
     except BaseException:
-        await timed.aclose()
+        await progress.aclose()
         raise
     if begun is None:
         return Response(status_code=_LEFT)
-    return EventStream(_events(request, begun, timed, created=created), timed)
+    return EventStream(_events(request, begun, progress, created=created), progress)
 
 
 async def _answer(progress: Followed) -> Answer:
@@ -112,40 +114,14 @@ async def _while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T 
 
 # -- streams -----------------------------------------------------------------------------
 
-Timed = AsyncGenerator[Progress | None, None]
 
-
-async def _timed(progress: Followed) -> Timed:
-    """Repeat what is followed, and None after every KEEP_ALIVE seconds (first _HOLD) of silence."""
-    patience = _HOLD
-    async with aclosing(progress):
-        coming: asyncio.Task[Progress] | None = None
-        try:
-            while True:
-                coming = coming or asyncio.ensure_future(anext(progress))
-                await asyncio.wait({coming}, timeout=patience)
-                if not coming.done():
-                    patience = KEEP_ALIVE
-                    yield None
-                    continue
-                item, coming = coming.result(), None
-                yield item
-                if isinstance(item, Answer):
-                    return
-        finally:
-            if coming is not None:
-                coming.cancel()
-                with suppress(asyncio.CancelledError, DmoaError):
-                    await coming
-
-
-async def _beginning(timed: Timed, *, hold: bool) -> list[Progress | None]:
+async def _beginning(progress: Followed, *, hold: bool) -> list[Progress | None]:
     """Wait until the query is accepted; of an own model alone, until it begins to write.
 
     Errors up to here are answered with their own status, later ones inside the stream.
     """
     begun: list[Progress | None] = []
-    async for item in timed:
+    async for item in progress:
         begun.append(item)
         if not (hold and isinstance(item, Visit)):
             break
@@ -153,7 +129,7 @@ async def _beginning(timed: Timed, *, hold: bool) -> list[Progress | None]:
 
 
 async def _events(
-    request: ChatRequest, begun: list[Progress | None], timed: Timed, *, created: int
+    request: ChatRequest, begun: list[Progress | None], progress: Followed, *, created: int
 ) -> AsyncIterator[bytes]:
     """Write the server-sent events of one answer."""
     query = next((item.job.rsplit("/", 1)[0] for item in begun if isinstance(item, Visit)), "")
@@ -170,7 +146,7 @@ async def _events(
             for event in _shaped(request, chunks, item, written=written):
                 yield event
             written = written or isinstance(item, Token)
-        async for item in timed:
+        async for item in progress:
             for event in _shaped(request, chunks, item, written=written):
                 yield event
             written = written or isinstance(item, Token)
@@ -235,7 +211,7 @@ def _event(data: dict[str, Any]) -> bytes:
 class EventStream(StreamingResponse):
     """A stream of events that closes what it follows, however it ends or never begins."""
 
-    def __init__(self, events: AsyncIterator[bytes], followed: Timed) -> None:
+    def __init__(self, events: AsyncIterator[bytes], followed: Followed) -> None:
         super().__init__(
             events,
             media_type="text/event-stream",

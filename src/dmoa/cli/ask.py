@@ -30,11 +30,15 @@ def relay(happenings: Iterable[Happening], said: Said, *, show: bool) -> None:
     """Follow a query to its end: its progress on stderr and, if `show`, its text on stdout."""
     from dmoa.cli.client import Draft, End, Visit
 
+    late: list[Visit] = []
     with render.Follow() as follow:
         for happening in happenings:
             match happening:
                 case Visit():
-                    follow.visit(happening)
+                    if show and said.text:
+                        late.append(happening)  # nothing comes between the pieces of an answer
+                    else:
+                        follow.visit(happening)
                 case Draft():
                     said.drafts[happening.job] = said.drafts.get(happening.job, "") + happening.text
                     follow.draft(happening)
@@ -45,8 +49,10 @@ def relay(happenings: Iterable[Happening], said: Said, *, show: bool) -> None:
                     if show:
                         follow.clear()
                         render.piece(happening)
-    if show and not said.text.endswith("\n"):
-        render.piece("\n")
+        if show and not said.text.endswith("\n"):
+            render.piece("\n")
+        for visit in late:
+            follow.visit(visit)
     _notes(said)
 
 

@@ -188,7 +188,7 @@ class Node:
     ) -> Answer:
         """Ask, and wait for the whole answer; QueryError or BackendError without one."""
         async with aclosing(
-            self.follow(prompt, mixture=mixture, sampling=sampling, deadline=deadline)
+            self.follow(prompt, mixture=mixture, sampling=sampling, deadline=deadline, drafts=False)
         ) as progress:
             async for item in progress:
                 if isinstance(item, Answer):
@@ -210,7 +210,7 @@ class Node:
         error is raised, with the `trace`: what was streamed is not the answer.
         """
         async with aclosing(
-            self.follow(prompt, mixture=mixture, sampling=sampling, deadline=deadline)
+            self.follow(prompt, mixture=mixture, sampling=sampling, deadline=deadline, drafts=False)
         ) as progress:
             written = False
             async for item in progress:
@@ -233,16 +233,19 @@ class Node:
         deadline: float | None = None,
         options: str = "",
         notes: tuple[str, ...] = (),
-    ) -> AsyncGenerator[Progress, None]:
+        drafts: bool = True,
+        tick: float | None = None,
+    ) -> AsyncGenerator[Progress | None, None]:
         """Ask, and see everything: jobs as they change, drafts, tokens, last the Answer.
 
-        Closing the generator abandons the query: all its jobs stop, everywhere. Raises
-        QueryError or BackendError, with a `trace`, where there is no answer; UsageError
-        for a prompt that is no text.
+        Without `drafts`, the text of proposals is left out; after each `tick` seconds of
+        silence comes None. Closing the generator abandons the query: all its jobs stop,
+        everywhere. Raises QueryError or BackendError, with a `trace`, where there is no
+        answer; UsageError for a prompt that is no text.
         """
         turns = conversation(prompt)
         query = self._mind.mint()
-        line = self._followers.join(query)
+        line = self._followers.join(query, drafts=drafts, tick=tick)
         ended = False
         asked = Asked(
             query,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dmoa.core.effects import Answer, Visit
 from dmoa.core.events import Received
@@ -21,6 +21,10 @@ from dmoa.runtime.ports import Frames
 
 _GRACE = 1.0
 """Seconds after a home's patience until its job is given up from this side."""
+
+
+PIECE_INTERVAL = 0.05
+"""Seconds between two frames of one job's text: faster than a reader sees, and few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,59 +46,132 @@ Progress = Visit | Draft | Token | Answer
 """What a follower of a query sees: jobs, drafts and tokens, and last the one answer."""
 
 
-@dataclass(slots=True)
-class _Follower:
-    line: asyncio.Queue[Progress | DmoaError]
-    visits: dict[JobId, Visit] = field(default_factory=dict[JobId, Visit])
+class Line(asyncio.Queue[Progress | DmoaError | None]):
+    """What one follower has not read yet; None after each `tick` of silence."""
+
+    def __init__(self, *, drafts: bool, tick: float | None) -> None:
+        super().__init__()
+        self.drafts = drafts
+        self.visits: dict[JobId, Visit] = {}
+        self._clock = asyncio.get_running_loop()
+        self._tick = tick
+        self._latest = self._clock.time()
+        self._timer = None if tick is None else self._clock.call_later(tick, self._look)
+
+    def put_nowait(self, item: Progress | DmoaError | None) -> None:
+        """Show the follower something."""
+        self._latest = self._clock.time()
+        super().put_nowait(item)
+
+    def close(self) -> None:
+        """Count the silence no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        # One timer a tick, not one an item: most items come long before it is due.
+        assert self._tick is not None
+        if self._clock.time() >= self._latest + self._tick:
+            self.put_nowait(None)
+        self._timer = self._clock.call_at(self._latest + self._tick, self._look)
 
 
 class Followers:
     """Whoever waits for the node's own queries."""
 
     def __init__(self) -> None:
-        self._followers: dict[QueryId, _Follower] = {}
+        self._followers: dict[QueryId, Line] = {}
 
-    def join(self, query: QueryId) -> asyncio.Queue[Progress | DmoaError]:
+    def join(self, query: QueryId, *, drafts: bool = True, tick: float | None = None) -> Line:
         """Follow a query from now on."""
-        line = asyncio.Queue[Progress | DmoaError]()
-        self._followers[query] = _Follower(line)
+        line = self._followers[query] = Line(drafts=drafts, tick=tick)
         return line
 
     def leave(self, query: QueryId) -> None:
         """Follow it no more."""
-        del self._followers[query]
+        self._followers.pop(query).close()
 
     def show(self, query: QueryId, item: Progress | DmoaError) -> None:
         """Show something to the follower of a query, if there still is one."""
-        follower = self._followers.get(query)
-        if follower is not None:
+        line = self._followers.get(query)
+        if line is not None:
             if isinstance(item, Visit):
-                follower.visits[item.job] = item
-            follower.line.put_nowait(item)
+                line.visits[item.job] = item
+            line.put_nowait(item)
 
     def draft(self, job: Job, text: str) -> None:
-        """Show some more text of a proposal."""
-        follower = self._followers.get(job.query)
-        if follower is not None:
-            follower.line.put_nowait(Draft(follower.visits[job.id], text))
+        """Show some more text of a proposal, if it is wanted."""
+        line = self._followers.get(job.query)
+        if line is not None and line.drafts:
+            line.put_nowait(Draft(line.visits[job.id], text))
 
     def end(self, reason: str) -> None:
         """Show everybody that the node ends, each with an error of its own to raise."""
-        for follower in self._followers.values():
-            follower.line.put_nowait(BackendUnavailableError(reason))
+        for line in self._followers.values():
+            line.put_nowait(BackendUnavailableError(reason))
+
+
+class _WayHome:
+    """What a peer's job has written and its home was not sent yet.
+
+    The first piece and the reply go at once; in between, pieces that come within
+    PIECE_INTERVAL go together, because a frame costs far more than its text.
+    """
+
+    def __init__(self, job: JobId) -> None:
+        self._job = job
+        self._texts: list[str] = []
+        self._reply: Reply | None = None
+        self._loop = asyncio.get_running_loop()
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._news = asyncio.Event()
+
+    def put(self, frame: Piece | Reply) -> None:
+        """Take what the job wrote."""
+        if not isinstance(frame, Piece):
+            self._reply = frame
+            self._news.set()
+            return
+        self._texts.append(frame.text)
+        if self._timer is None and not self._news.is_set():
+            if self._loop.time() >= self._due:
+                self._news.set()
+            else:
+                self._timer = self._loop.call_at(self._due, self._news.set)
+
+    async def get(self) -> Piece | Reply:
+        """Wait for the next frame that is to be sent."""
+        await self._news.wait()
+        self.close()
+        if self._texts:
+            text = "".join(self._texts)
+            self._texts.clear()
+            if self._reply is None:
+                self._news.clear()
+                self._due = self._loop.time() + PIECE_INTERVAL
+            return Piece(self._job, text)
+        assert self._reply is not None
+        return self._reply
+
+    def close(self) -> None:
+        """Wait for nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class Guests:
     """Peers' jobs that are here, each with its line back to its home."""
 
     def __init__(self) -> None:
-        self._lines: dict[JobId, asyncio.Queue[Piece | Reply]] = {}
+        self._lines: dict[JobId, _WayHome] = {}
 
     def write(self, frame: Piece | Reply) -> None:
         """Send a frame home, if the home still listens."""
         line = self._lines.get(frame.job)
         if line is not None:
-            line.put_nowait(frame)
+            line.put(frame)
 
     async def serve(
         self, caller: NodeId, message: Propose, tell: Callable[[Received], None]
@@ -104,7 +181,7 @@ class Guests:
         if job.id in self._lines:
             yield Failure(job.id, "this job is already here")
             return
-        line = self._lines[job.id] = asyncio.Queue[Piece | Reply]()
+        line = self._lines[job.id] = _WayHome(job.id)
         latest = asyncio.get_running_loop().time() + job.patience + _GRACE
         replied = False
         try:
@@ -112,27 +189,13 @@ class Guests:
             while not replied:
                 async with asyncio.timeout_at(latest):
                     frame = await line.get()
-                frame = _joined(frame, line)
                 replied = not isinstance(frame, Piece)
                 yield frame
         except TimeoutError:
             replied = True
             yield Failure(job.id, "nobody waits for this job any more")
         finally:
+            line.close()
             del self._lines[job.id]
             if not replied:
                 tell(Received(caller, Withdraw(job.id)))
-
-
-def _joined(frame: Piece | Reply, line: asyncio.Queue[Piece | Reply]) -> Piece | Reply:
-    """Join the pieces that wait already into one, so that a burst costs one frame."""
-    if not isinstance(frame, Piece):
-        return frame
-    texts = [frame.text]
-    while not line.empty():
-        later = line.get_nowait()
-        if not isinstance(later, Piece):
-            line.put_nowait(later)  # the reply, which is always the last
-            break
-        texts.append(later.text)
-    return Piece(frame.job, "".join(texts)) if len(texts) > 1 else frame
