@@ -66,6 +66,7 @@ digests = st.builds(
     slots=counts,
     length=counts,
     mean_length=seconds,
+    mean_waiting=seconds,
     arrival_rate=seconds,
     service_time=seconds,
     proposer_time=seconds,

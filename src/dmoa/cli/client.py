@@ -111,6 +111,7 @@ class Standing(msgspec.Struct, frozen=True):
     slots: int = 1
     length: int = 0
     mean_length: float = 0.0
+    mean_waiting: float = 0.0
     arrival_rate: float = 0.0
     service_time: float = 0.0
     utilisation: float = 0.0

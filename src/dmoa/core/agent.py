@@ -112,6 +112,7 @@ class Agent:
             slots=self.profile.slots,
             length=len(self.queue),
             mean_length=gauge.mean_length,
+            mean_waiting=gauge.mean_waiting,
             arrival_rate=gauge.queries.value(now),
             service_time=gauge.service_time(),
             proposer_time=gauge.service_time("proposer"),

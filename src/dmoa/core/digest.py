@@ -13,7 +13,7 @@ class Digest:
 
     `incarnation` grows with every restart and `sequence` with every digest of one life.
     `length` counts jobs waiting and in service, `mean_length` is its time average since
-    the start. Rates are per second, times in seconds, `utilisation` is rho of this node
+    the start, and `mean_waiting` that of the waiting ones alone: the queue of the paper. Rates are per second, times in seconds, `utilisation` is rho of this node
     (dimensionless, stable below 1). A service time of 0 means none was measured yet.
     """
 
@@ -24,6 +24,7 @@ class Digest:
     slots: int
     length: int = 0
     mean_length: float = 0.0
+    mean_waiting: float = 0.0
     arrival_rate: float = 0.0
     service_time: float = 0.0
     proposer_time: float = 0.0

@@ -190,6 +190,7 @@ def _check_digest(digest: Digest) -> None:
     for name in ("incarnation", "sequence", "slots", "length"):
         _count(f"digest.{name}", getattr(digest, name))
     _seconds("digest.mean_length", digest.mean_length)
+    _seconds("digest.mean_waiting", digest.mean_waiting)
     _seconds("digest.arrival_rate", digest.arrival_rate)
     for name in ("service_time", "proposer_time", "aggregator_time", "utilisation"):
         _seconds(f"digest.{name}", getattr(digest, name))
