@@ -12,9 +12,10 @@ class Digest:
     """How a node stands, in its own words, at one moment.
 
     `incarnation` grows with every restart and `sequence` with every digest of one life.
-    `length` counts jobs waiting and in service, `mean_length` is its time average since
-    the start, and `mean_waiting` that of the waiting ones alone: the queue of the paper. Rates are per second, times in seconds, `utilisation` is rho of this node
-    (dimensionless, stable below 1). A service time of 0 means none was measured yet.
+    `length` counts jobs waiting and in service, `mean_length` is its time average since the
+    start, `mean_waiting` that of the waiting ones alone, which is the queue of the paper.
+    Rates are per second, times in seconds, `utilisation` is rho of this node (dimensionless,
+    stable below 1). A service time of 0 means none was measured yet.
     """
 
     node: NodeId
