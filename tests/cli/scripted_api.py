@@ -48,6 +48,7 @@ STANDING = {
     "slots": 1,
     "length": 2,
     "mean_length": 0.5,
+    "mean_waiting": 0.25,
     "arrival_rate": 0.125,
     "service_time": 1.5,
     "utilisation": 0.75,
