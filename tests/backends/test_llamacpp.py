@@ -12,7 +12,7 @@ from little_gguf import little_gguf
 
 from dmoa.backends import llamacpp
 from dmoa.backends.gguf import Tensor, read_header
-from dmoa.backends.llamacpp import LlamaBackend, make_profile
+from dmoa.backends.llamacpp import LlamaBackend, make_profile, usual_threads
 from dmoa.backends.registry import open_backend
 from dmoa.backends.uri import parse_uri
 from dmoa.core.job import Completion, Prompt, Sampling, Turn
@@ -228,6 +228,13 @@ def test_the_profile_follows_the_model_and_then_the_user(tmp_path):
     profile = make_profile(said, path, small)
     assert (profile.context_tokens, profile.slots, profile.layout) == (99, 4, "full")
     assert (profile.answer_tokens, profile.proposal_tokens) == (5, 6)
+
+
+def test_only_a_large_models_tokens_are_divided_among_cores(tmp_path):
+    small = read_header(little_gguf(tmp_path / "m.gguf", context=2048))
+    large = replace(small, tensors=(Tensor("t", (7, 1_000_000_000), 0, 0),))
+    assert [usual_threads(small, cores) for cores in (1, 4, 64)] == [1, 1, 1]
+    assert [usual_threads(large, cores) for cores in (1, 4, 64)] == [1, 4, 8]
 
 
 def test_a_context_beyond_the_models_is_refused(tmp_path):

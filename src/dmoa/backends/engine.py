@@ -152,7 +152,7 @@ class Engine:
         params.n_parallel, params.n_ctx, params.n_batch = slots, slots * context, _BATCH
         params.kv_unified = False
         params.cpuparams.n_threads = threads
-        params.cpuparams_batch.n_threads = max(threads, _cores())
+        params.cpuparams_batch.n_threads = max(threads, cores())
         params.verbosity, params.ui, params.endpoint_slots = -1, False, False
         params.cache_ram_mib = _CACHE_MIB
         if sys.platform == "win32":
@@ -199,7 +199,7 @@ def _private_directory() -> Path:
     return path
 
 
-def _cores() -> int:
+def cores() -> int:
     """Count the cores this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))

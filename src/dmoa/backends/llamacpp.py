@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from dmoa.backends.chat import Assembly, read_chunk, request_fields
-from dmoa.backends.engine import STOP_SECONDS, Call, Engine
+from dmoa.backends.engine import STOP_SECONDS, Call, Engine, cores
 from dmoa.backends.gguf import Header, read_header
 from dmoa.backends.hub import ensure_file
 from dmoa.backends.uri import BackendUri
@@ -26,6 +26,7 @@ _STALL: Final = 120.0
 _SMALL_PARAMETERS: Final = 1_000_000_000
 _CONTEXT_EMBEDDED: Final = 4096
 _CONTEXT_LARGEST: Final = 8192
+_THREADS_MOST: Final = 8  # beyond, reading the weights from memory is what limits
 _SEEDS: Final = 1 << 32
 
 # Proposers need to differ; a small model strays, and repeats itself, when left alone.
@@ -68,7 +69,7 @@ class LlamaBackend:
             path,
             context=self._profile.context_tokens,
             slots=self._profile.slots,
-            threads=self._uri.threads or 1,
+            threads=self._uri.threads or usual_threads(header, cores()),
         )
 
     async def close(self) -> None:
@@ -146,6 +147,15 @@ class LlamaBackend:
             "stream_options": {"include_usage": True},
             "return_progress": True,  # so that a call can be cancelled while it reads
         }
+
+
+def usual_threads(header: Header, cores: int) -> int:
+    """Choose the threads that write tokens, where the user does not.
+
+    A small model's token is so little work that threads mostly wait for one another, and
+    several nodes may share the machine; a large one's is divided among the cores.
+    """
+    return 1 if header.parameters < _SMALL_PARAMETERS else min(cores, _THREADS_MOST)
 
 
 def make_profile(uri: BackendUri, path: Path, header: Header) -> Profile:
