@@ -15,7 +15,7 @@ from dmoa.core.messages import Decline, Failure, Message, Piece, Proposal, Propo
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.errors import BackendUnavailableError
 from dmoa.runtime import virtual
-from dmoa.runtime.streams import Draft, Followers, Guests, Token
+from dmoa.runtime.streams import PIECE_INTERVAL, Draft, Followers, Guests, Token
 
 HOME, QUERY, NAME = NodeId("a"), QueryId("a/1/1"), JobId("a/1/1/1.1")
 JOB = Job(NAME, QUERY, HOME, "proposer", 1, (Turn("user", "?"),), (), Sampling(), patience=10.0)
@@ -82,6 +82,29 @@ async def test_the_end_reaches_every_follower_with_an_error_of_its_own() -> None
     errors = [line.get_nowait() for line in lines]
     assert all(isinstance(error, BackendUnavailableError) for error in errors)
     assert len(set(map(id, errors))) == 3
+
+
+async def test_a_follower_that_wants_no_drafts_sees_none() -> None:
+    followers = Followers()
+    line = followers.join(QUERY, drafts=False)
+    followers.show(QUERY, visit())
+    followers.draft(JOB, "so ")
+    followers.show(QUERY, Token("yes"))
+    assert [line.get_nowait(), line.get_nowait()] == [visit(), Token("yes")]
+    assert line.empty()
+
+
+async def test_silence_is_told_after_each_tick_of_it() -> None:
+    clock = asyncio.get_running_loop()
+    followers = Followers()
+    line = followers.join(QUERY, tick=1.0)
+    clock.call_at(clock.time() + 2.5, followers.show, QUERY, Token("yes"))
+    start = clock.time()
+    seen = [(await line.get(), round(clock.time() - start, 6)) for _ in range(4)]
+    assert seen == [(None, 1.0), (None, 2.0), (Token("yes"), 2.5), (None, 3.5)]
+    followers.leave(QUERY)
+    await asyncio.sleep(10)
+    assert line.empty()
 
 
 # -- guests ----------------------------------------------------------------------------
@@ -207,3 +230,20 @@ async def test_a_burst_and_its_reply_are_two_frames() -> None:
     mind = Mind(guests, *(Piece(NAME, letter) for letter in "gossip"), DONE)
     frames = await collect(guests.serve(HOME, Propose(JOB), mind.tell))
     assert frames == [Piece(NAME, "gossip"), DONE]
+
+
+async def test_pieces_that_trickle_travel_together_but_the_first_and_the_reply_at_once() -> None:
+    clock = asyncio.get_running_loop()
+    guests, start = Guests(), clock.time()
+    for number in range(200):
+        piece = Piece(NAME, f"{number} ")
+        clock.call_at(start + number * 0.002, guests.write, piece)
+    clock.call_at(start + 0.4, guests.write, DONE)
+    frames: list[tuple[Piece | Reply, float]] = []
+    async with aclosing(guests.serve(HOME, Propose(JOB), Mind(guests).tell)) as coming:
+        frames.extend([(frame, clock.time() - start) async for frame in coming])
+    pieces = [frame.text for frame, _ in frames if isinstance(frame, Piece)]
+    assert pieces[0] == "0 "
+    assert "".join(pieces) == "".join(f"{number} " for number in range(200))
+    assert 0.4 / PIECE_INTERVAL <= len(pieces) <= 0.4 / PIECE_INTERVAL + 2
+    assert frames[-1] == (DONE, pytest.approx(0.4))
