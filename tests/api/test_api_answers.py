@@ -495,7 +495,7 @@ async def test_no_text_of_a_prompt_or_an_answer_is_ever_logged(
     secret = "xyzzy-plugh"  # noqa: S105
     messages = [{"role": "user", "content": secret}]
     fake = Fickle("model-of-n1", "", tokens=1)
-    async with opened("n1", fakes={"n1": fake}) as room, in_process(room.home) as http:
+    async with opened("n1", "n2", fakes={"n1": fake}) as room, in_process(room.home) as http:
         for mood in ("", "unavailable", "rubbish"):
             for stream in (False, True):
                 fake.mood = mood

@@ -136,13 +136,14 @@ async def test_fewer_peers_than_wanted_are_enough() -> None:
         assert answer.trace.degraded == ("few: 1 of 5 peers were known in layer 1",)
 
 
-async def test_who_is_alone_mixes_with_itself() -> None:
+async def test_who_is_alone_answers_alone() -> None:
     async with Room() as room:
         await room_of(room, "a")
         answer = await room["a"].ask("hello", mixture=MIXED)
-        assert [job.role for job in answer.trace.jobs] == ["proposer", "aggregator"]
-        assert answer.trace.degraded == ("few: 0 of 2 peers were known in layer 1",)
-        assert answer.trace.seconds == pytest.approx(2 * SECONDS)
+        assert [job.role for job in answer.trace.jobs] == ["aggregator"]
+        few = "few: 0 of 2 peers were known in layer 1; home went on alone"
+        assert answer.trace.degraded == (few,)
+        assert answer.trace.seconds == pytest.approx(SECONDS)
 
 
 async def test_a_node_uses_its_own_mixture_unless_told() -> None:

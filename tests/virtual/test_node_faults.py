@@ -432,7 +432,7 @@ def aggregating(*pieces: str) -> Scripted:
 async def test_a_stream_without_a_token_brings_the_proposal_whole() -> None:
     async with Room() as room:
         await room.add("a", aggregating())
-        async with aclosing(room["a"].stream("hello")) as texts:
+        async with aclosing(room["a"].stream("hello", mixture=Mixture(1, 0))) as texts:
             assert [text async for text in texts] == ["mine"]
 
 
@@ -441,7 +441,7 @@ async def test_a_stream_that_broke_off_is_an_error_with_its_trace() -> None:
         await room.add("a", aggregating("once ", "upon "))
         heard: list[str] = []
         with pytest.raises(BackendUnavailableError, match="the lights went out") as caught:
-            await pour(room["a"].stream("hello"), heard)
+            await pour(room["a"].stream("hello", mixture=Mixture(1, 0)), heard)
         assert heard == ["once ", "upon "]
         assert traced(caught.value).jobs[-1].outcome == "failed"
         assert room.idle

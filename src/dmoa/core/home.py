@@ -98,17 +98,11 @@ class Home:
         for job in list(query.pending):
             self._dismiss(query, job, "late", now)
         query.turn_over()
+        peers = [] if query.aggregating else self._draw(query, now)
         patience = query.patience(now)
-        peers: list[NodeId] = []
         if query.aggregating:
             self.wants.unwake("layer", query.asked.query)
         else:
-            wanted = query.asked.mixture.fanout
-            peers = self.view.sample(wanted, now, self.rng)
-            if len(peers) < wanted:
-                query.degraded.append(
-                    f"few: {len(peers)} of {wanted} peers were known in layer {query.layer}"
-                )
             self.wants.wake(now + patience, "layer", query.asked.query)
         for seat, node in enumerate([self.node, *peers]):
             job = query.job(seat, node, now, patience)
@@ -118,6 +112,23 @@ class Home:
                 self.bench.enter(Entry(job, own=True, entered=now, expires=query.expires))
             else:
                 self.wants.want(Send(node, Propose(job)))
+
+    def _draw(self, query: Query, now: float) -> list[NodeId]:
+        """Draw the peers of the layer that begins; without any, go on to the aggregation.
+
+        Where peers were asked for and none is there, home has nobody to mix with: its
+        model alone ends the query, with the proposals of earlier layers if there are some.
+        """
+        wanted = query.asked.mixture.fanout
+        peers = self.view.sample(wanted, now, self.rng)
+        if len(peers) < wanted:
+            query.degraded.append(
+                f"few: {len(peers)} of {wanted} peers were known in layer {query.layer}"
+                + ("" if peers else "; home went on alone")
+            )
+            if not peers:
+                query.layer = query.layers + 1
+        return peers
 
     # -- what comes back ---------------------------------------------------------------
 

@@ -194,6 +194,11 @@ class MemoryEndpoint:
         return self._node
 
     @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Nowhere: this network is in one process."""
+        return ()
+
+    @property
     def dropped(self) -> int:
         """Count the messages of peers that broke the protocol."""
         return self._complaints.count

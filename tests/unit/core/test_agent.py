@@ -85,15 +85,28 @@ def test_fewer_peers_than_wanted_are_all_asked_and_it_is_said() -> None:
     assert end.answer.trace.degraded == ("few: 2 of 7 peers were known in layer 1",)
 
 
-def test_without_peers_home_goes_through_its_layers_alone() -> None:
+def test_without_peers_the_own_model_answers_alone_and_says_so() -> None:
     room = Room("a")
-    room.ask("a", 1, 3)
-    room.serve("a", "draft")
+    room.ask("a", 2, 3)
     room.serve("a", "answer")
     [end] = room.ends("a")
     assert isinstance(end, Deliver)
     assert end.answer.completion.text == "answer"
-    assert end.answer.trace.degraded == ("few: 0 of 3 peers were known in layer 1",)
+    assert [job.role for job in end.answer.trace.jobs] == ["aggregator"]
+    assert end.answer.trace.degraded == (
+        "few: 0 of 3 peers were known in layer 1; home went on alone",
+    )
+
+
+def test_a_fanout_of_zero_goes_through_its_layers_with_or_without_peers() -> None:
+    for nodes in ("a", "ab"):
+        room = Room(nodes)
+        room.ask("a", 2, 0)
+        for text in ("draft", "better draft", "answer"):
+            room.serve("a", text)
+        [end] = room.ends("a")
+        assert isinstance(end, Deliver)
+        assert (end.answer.completion.text, end.answer.trace.degraded) == ("answer", ())
 
 
 def test_a_query_told_twice_is_asked_once() -> None:

@@ -46,8 +46,9 @@ def test_a_home_that_loses_all_its_peers_at_once_goes_on_alone() -> None:
     room.deliver()
     for peer in "bcd":
         room.hear("a", peer, Farewell())
-    for _ in range(3):
-        room.serve("a")
+    room.serve("a", "draft")  # its own, of the first layer
+    assert "draft" in room.served("a")[-1].prompt.turns[0].content
+    room.serve("a")
     [end] = room.ends("a")
     assert isinstance(end, Deliver)
     assert [reason.split(":")[0] for reason in end.answer.trace.degraded] == ["lost"] * 3 + ["few"]
