@@ -28,8 +28,11 @@ from dmoa.runtime.ports import Tokens
 
 PATIENT = 10.0
 """Seconds after which a test has failed."""
-AT_ONCE = 0.1
-"""Seconds in which all work stops once nobody waits for it."""
+AT_ONCE = 0.5
+"""Seconds in which all work stops once nobody waits for it.
+
+Client, nodes and models share one process here; processes of their own are held to a fifth.
+"""
 
 NAMES = ("n1", "n2", "n3", "n4")
 HELLO = [{"role": "user", "content": "hello there"}]

@@ -6,8 +6,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from openai import Stream
@@ -81,12 +83,16 @@ def test_the_first_token_comes_long_before_the_last(fleet: Fleet, models: Counti
     assert progress[0] < tokens[0] < tokens[-1] - 0.4
 
 
-def stops_at_once(fleet: Fleet, models: CountingServer) -> None:
-    """See that no model works any more, exactly; and no node, as far as it tells."""
+LEAVERS = 3
+"""Clients that leave, one after another; one hiccup of the machine is not ours."""
+
+
+def stopped(fleet: Fleet, models: CountingServer) -> float:
+    """Wait until no model works any more, exactly, and no node as far as it tells; seconds."""
     took = until(lambda: not models.busy, what="idle models")
-    assert took < AT_ONCE
     for node in fleet.nodes.values():
         until(lambda node=node: node.queue() == 0, within=1, what=f"an idle {node.name}")
+    return took
 
 
 @pytest.mark.parametrize("wait_for", ["proposals", "answer"])
@@ -96,27 +102,33 @@ def test_nobody_works_for_a_client_that_left_a_stream(
     models.calm(tokens=3000, answer_pace=0.01, pace=0.01)
     if wait_for == "answer":
         models.calm(tokens=200, answer_pace=0.05)
-    stream = stream_of(fleet["n1"], "dmoa-m1k3")
-    if wait_for == "answer":
-        assert next(chunk for chunk in stream if chunk.choices[0].delta.content)
-    until(lambda: models.busy == (1 if wait_for == "answer" else 4), what="busy models")
-    stream.close()
-    stops_at_once(fleet, models)
+
+    def leave() -> float:
+        stream = stream_of(fleet["n1"], "dmoa-m1k3")
+        if wait_for == "answer":
+            assert next(chunk for chunk in stream if chunk.choices[0].delta.content)
+        until(lambda: models.busy == (1 if wait_for == "answer" else 4), what="busy models")
+        stream.close()
+        return stopped(fleet, models)
+
+    assert median(leave() for _ in range(LEAVERS)) < AT_ONCE
 
 
 def test_nobody_works_for_a_client_that_left_without_a_stream(
     fleet: Fleet, models: CountingServer
 ) -> None:
     models.calm(tokens=3000, pace=0.01)
-    with fleet["n3"].http() as http:
-        body = {"model": "dmoa-m2k3", "messages": HELLO}
-        request = http.build_request("POST", "/v1/chat/completions", json=body, timeout=1.5)
-        began = time.monotonic()
-        with pytest.raises(Exception, match="timed out"):
-            http.send(request)
-        assert time.monotonic() - began >= 1.5
-    stops_at_once(fleet, models)
-    assert models.started.total() == 4
+
+    def leave() -> float:
+        with fleet["n3"].http() as http:
+            body = {"model": "dmoa-m2k3", "messages": HELLO}
+            request = http.build_request("POST", "/v1/chat/completions", json=body, timeout=1.5)
+            with pytest.raises(httpx2.ReadTimeout):
+                http.send(request)
+        return stopped(fleet, models)
+
+    assert median(leave() for _ in range(LEAVERS)) < AT_ONCE
+    assert models.started.total() == 4 * LEAVERS
 
 
 def test_a_query_outlives_a_proposer_that_is_killed(fleet: Fleet, models: CountingServer) -> None:
