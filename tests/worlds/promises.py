@@ -105,7 +105,10 @@ def _concluded_well(end: End, trace: Trace, missed: int, world: World) -> None:
             assert layers == [*proposing, mixture.layers + 1], "a layer was left out"
             assert (len(proposing) < mixture.layers) == bool(alone), "layers vanished unsaid"
             assert not alone or mixture.fanout > 0, "who asks nobody is never alone"
-            assert len(trace.degraded) == missed + len(alone)
+            unread = [reason for reason in trace.degraded if reason.startswith("unread")]
+            assert len(unread) <= 1
+            assert not unread or proposed, "nothing was there to be read"
+            assert len(trace.degraded) == missed + len(alone) + len(unread)
         case Answer(source="proposal", completion=completion):
             assert any(reason.startswith("unaggregated") for reason in trace.degraded)
             assert proposed
