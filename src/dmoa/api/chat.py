@@ -164,8 +164,6 @@ def _shaped(
         case Visit():
             return [_event(chunks.chunk({}, dmoa={"progress": shapes.visit(item)}))]
         case Draft():
-            if not request.dmoa.drafts:
-                return []
             where = {"job": item.visit.job, "node": item.visit.node, "layer": item.visit.layer}
             return [_event(chunks.chunk({}, dmoa={"draft": {**where, "text": item.text}}))]
         case Token():
