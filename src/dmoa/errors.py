@@ -5,6 +5,9 @@ DmoaError                          code, status, hint; never raised itself
 ├── UsageError                     400  exit 2   what was asked for cannot be
 │   ├── ConfigError                              names the file and key, or the variable
 │   ├── MixtureError                             a mixture outside the limits
+│   ├── NetworkShapeError                        a network that cannot be, to plan or simulate
+│   │   └── LawError                             a law of chance that cannot be
+│   ├── MissingExtraError                        an optional part of dmoa is not installed
 │   └── ModelNotFoundError         404           no such model is offered here
 ├── ProtocolError                                abstract
 │   ├── LocalProtocolError         500           this node broke the protocol: a bug
@@ -67,6 +70,24 @@ class MixtureError(UsageError):
     """A mixture outside the limits."""
 
     code = "invalid_mixture"
+
+
+class NetworkShapeError(UsageError):
+    """A network that cannot be: rates, times, slots or a graph of peers."""
+
+    code = "invalid_network"
+
+
+class LawError(NetworkShapeError):
+    """A law of arrivals or of service that cannot be, such as one without a mean."""
+
+    code = "invalid_law"
+
+
+class MissingExtraError(UsageError):
+    """An optional part of dmoa is not installed; the hint says how to."""
+
+    code = "missing_extra"
 
 
 class ModelNotFoundError(UsageError):

@@ -15,8 +15,8 @@ from dmoa.core.limits import Timing
 from dmoa.core.messages import Gossip, Propose
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
-from dmoa.sim.laws import Exponential
 from dmoa.sim.world import World
+from dmoa.theory.laws import Exponential
 
 QUIET = Timing(gossip=1e6, silence=1e7)
 """Without gossip that would only take time."""

@@ -16,8 +16,8 @@ from dmoa.core.gauge import Gauge
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.stability import utilisation
-from dmoa.sim.laws import Exponential
 from dmoa.sim.world import World
+from dmoa.theory.laws import Exponential
 
 NODES = 4
 SEEDS = range(10)

@@ -12,8 +12,8 @@ from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId, QueryId
 from dmoa.sim.faults import Faults
-from dmoa.sim.laws import Exponential, Fixed
 from dmoa.sim.world import World
+from dmoa.theory.laws import Exponential, Fixed
 
 from .promises import EPSILON, Life, ended_well, rests, watch
 

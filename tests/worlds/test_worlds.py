@@ -13,8 +13,8 @@ from dmoa.core.effects import Answer
 from dmoa.core.history import replay
 from dmoa.core.mixture import Mixture
 from dmoa.sim.faults import Faults
-from dmoa.sim.laws import Exponential
 from dmoa.sim.world import World
+from dmoa.theory.laws import Exponential
 
 from .__main__ import main
 from .dream import run_world

@@ -34,7 +34,7 @@ from dmoa.core.messages import Farewell, Gossip, Message, Propose
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.sim.faults import CALM, Faults
-from dmoa.sim.laws import Law
+from dmoa.theory.laws import Law
 
 _BREAKS: tuple[FaultCode | Literal["empty"], ...] = (
     "unavailable",

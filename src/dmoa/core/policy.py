@@ -1,0 +1,197 @@
+"""What a network may do beyond the paper's protocol; each policy is off in `PAPER`.
+
+The choices themselves are functions of plain numbers, without state: the agent calls them,
+and so does the fast kernel of the simulator (which compiles these very functions). So they
+take codes instead of names, and loop instead of comprehending.
+
+What each is worth was measured by simulation (`dmoa paper policies` measures it again), as
+the change of the mean time to answer against the paper's protocol, 20 nodes, M=2, k=3:
+
+- `choice="loaded"`: peers are the best k of 2k drawn at random. -50 % at rho 0.7, -75 % at
+  0.9; with unlike nodes it carries 95 % of what an optimal gossip could. Never the best of
+  *all*: on digests that are ten service times old everybody would run to the same nodes,
+  and it is 30 % *worse* than not looking.
+- `order="oldest"`: the query asked first goes first. Some -10 to -20 % below rho 1; above, it
+  keeps all the goodput, where first come, first served loses most of it. `"later"` (the
+  later layer first) does as well above 1. Own work is never put first: with long
+  aggregations that is unstable even below rho 1.
+- `spare=1`: one more proposer than needed, and the slowest is cancelled. -46 % at rho 0.5;
+  without the cancel, or at high load, it would do harm: so only while the network is calm.
+- `missing=1`: a layer ends without its slowest proposal. -59 % at rho 0.5, -82 % at 0.85;
+  the price is a proposal less, of the slowest, which often is the longest.
+- `peer_jobs`, `own_queries`, `retries`: bounds at which a node declines; the mixture shrinks
+  instead of the queue growing. Goodput follows the load up to (k+1)M+1 over M+1 times the
+  paper's capacity.
+- `adaptive`: the busier the network, the smaller the mixture. Nothing lost and all in time
+  under bursts in which a fixed mixture loses a fifth and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dmoa.core.mixture import ALONE, Mixture
+from dmoa.errors import UsageError
+
+Choice = Literal["uniform", "loaded"]
+Order = Literal["fcfs", "oldest", "later"]
+
+ORDERS: tuple[Order, ...] = ("fcfs", "oldest", "later")
+"""The orders of a queue; `rank` takes the index."""
+
+CANDIDATES = 2
+"""Peers drawn for each one that is chosen by load."""
+CALM = 3.0
+"""Jobs per slot, averaged over the network, up to which nothing is spared: what a queue with
+random arrivals and service holds at a utilisation of 0.75."""
+STALE = 10.0
+"""Service times after which a peer's queue says nothing about now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What differs from the paper's protocol; the default differs in nothing.
+
+    `spare` counts further proposers per layer, `missing` proposals a layer does not wait for,
+    `retries` the peers asked in place of declining ones per layer. `peer_jobs` is the length
+    of the queue (jobs, waiting and in service) from which on peers' jobs are declined, and
+    `own_queries` the own queries under way from which on the user's are; None leaves it to
+    the limits of the node.
+    """
+
+    choice: Choice = "uniform"
+    order: Order = "fcfs"
+    spare: int = 0
+    missing: int = 0
+    retries: int = 0
+    peer_jobs: int | None = None
+    own_queries: int | None = None
+    adaptive: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.choice not in ("uniform", "loaded") or self.order not in ORDERS:
+            raise UsageError(
+                f"there is no policy of choice {self.choice!r} and order {self.order!r}",
+                hint="choices are uniform and loaded; orders are " + ", ".join(ORDERS),
+            )
+        for name in ("spare", "missing", "retries"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} counts, and cannot be {getattr(self, name)}")
+        for name in ("peer_jobs", "own_queries"):
+            bound = getattr(self, name)
+            if bound is not None and bound < 1:
+                raise UsageError(f"{name} must let at least one in, not {bound}")
+
+
+PAPER = Policy()
+"""Algorithm 1 of arXiv 2412.21200 as it stands."""
+
+STEADY = Policy(
+    choice="loaded", order="oldest", retries=1, peer_jobs=5, own_queries=10, adaptive=True
+)
+"""What keeps a network steady under any load, with as many proposals as it can carry."""
+
+POLICIES: dict[str, Policy] = {
+    "paper": PAPER,
+    "loaded": Policy(choice="loaded"),
+    "oldest": Policy(order="oldest"),
+    "later": Policy(order="later"),
+    "hedged": Policy(spare=1),
+    "quorum": Policy(missing=1),
+    "bounded": Policy(order="later", choice="loaded", retries=1, peer_jobs=5, own_queries=10),
+    "adaptive": Policy(order="later", choice="loaded", adaptive=True),
+    "steady": STEADY,
+}
+"""Policies by name."""
+
+
+# -- which peers ----------------------------------------------------------------------
+
+
+def burden(
+    length: float, mean_length: float, service_time: float, slots: float, age: float
+) -> float:
+    """Expect the seconds until a job sent to a peer now is done: (length + 1) * time / slots.
+
+    `length` is the peer's queue (jobs) as it was `age` seconds ago. The older that is, the
+    less it counts, and the more the mean of the candidates does; what remains in the end is
+    how fast the peer is.
+    """
+    trust = 1.0 - age / (STALE * service_time) if service_time > 0.0 else 1.0
+    trust = max(trust, 0.0)
+    expected = mean_length + trust * (length - mean_length)
+    return (expected + 1.0) * service_time / slots
+
+
+# -- which job ------------------------------------------------------------------------
+
+
+def rank(order: int, asked: float, layer: float) -> float:
+    """Rank a waiting job, the lowest first; equals keep the order in which they came.
+
+    `order` is an index of `ORDERS`, `asked` when the query was asked (seconds).
+    """
+    if order == 1:
+        return asked
+    if order == 2:  # noqa: PLR2004  (the index of "later")
+        return -layer
+    return 0.0
+
+
+# -- how many proposers ---------------------------------------------------------------
+
+
+def spares(spare: int, crowd: float) -> int:
+    """Count the further proposers of a layer: only while the network is calm.
+
+    `crowd` is the mean number of jobs per slot in the network. Beyond a utilisation of some
+    0.75 the further work costs more than the wait that it saves.
+    """
+    return spare if crowd < CALM else 0
+
+
+def needed(seats: int, spare: int, missing: int) -> int:
+    """Count the proposals that end a layer of `seats` seats, `spare` of them to spare."""
+    return max(1, seats - spare - missing)
+
+
+# -- how deep -------------------------------------------------------------------------
+
+
+def ladder(mixture: Mixture) -> tuple[Mixture, ...]:
+    """List the mixtures up to `mixture`, the costliest first, down to the own model alone.
+
+    Of two that cost the same the wider is kept, as layers wait for each other.
+    """
+    by_cost: dict[int, Mixture] = {}
+    for layers in range(mixture.layers, 0, -1):
+        for fanout in range(mixture.fanout, 0, -1):
+            each = Mixture(layers, fanout)
+            by_cost[each.visits] = each
+    by_cost[mixture.visits] = mixture
+    by_cost.setdefault(ALONE.visits, ALONE)
+    return tuple(by_cost[cost] for cost in sorted(by_cost, reverse=True))
+
+
+def rung(costs: Sequence[int], crowd: float) -> int:
+    """Find the first rung of a ladder that a network can carry: its index.
+
+    `costs` are visits per query, falling. A calm network carries the first; one with twice
+    `CALM` jobs per slot (`crowd`) what costs half of that, and so on.
+    """
+    budget = costs[0] * CALM / max(crowd, CALM)
+    for index in range(len(costs)):
+        if costs[index] <= budget:
+            return index
+    return len(costs) - 1
+
+
+# -- whether at all -------------------------------------------------------------------
+
+
+def declines(length: int, bound: int) -> bool:
+    """Tell whether a node with `length` jobs, or own queries, takes no more; -1 has no bound."""
+    return 0 <= bound <= length

@@ -1,0 +1,1 @@
+"""Experiments: what a researcher measures, compares with the paper, and plots."""
