@@ -13,6 +13,13 @@ from dmoa.core.mixture import Mixture
 from dmoa.errors import NetworkShapeError
 
 
+def _positive(what: str, value: float) -> None:
+    if not (isfinite(value) and value > 0.0):
+        raise NetworkShapeError(
+            f"{what} cannot be {value:g}", hint="it must be finite and more than 0"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Costs:
     """How long the kinds of jobs take, in multiples of a node's service time.
@@ -120,13 +127,6 @@ class Network:
                 )
             if self.graph is None:
                 return
-
-
-def _positive(what: str, value: float) -> None:
-    if not (isfinite(value) and value > 0.0):
-        raise NetworkShapeError(
-            f"{what} cannot be {value:g}", hint="it must be finite and more than 0"
-        )
 
 
 def _check_graph(graph: tuple[tuple[int, ...], ...], nodes: int) -> None:
