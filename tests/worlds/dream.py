@@ -11,6 +11,7 @@ from dmoa.core.history import replay
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId, QueryId
+from dmoa.core.policy import ORDERS, PAPER, Policy
 from dmoa.sim.faults import Faults
 from dmoa.sim.world import World
 from dmoa.theory.laws import Exponential, Fixed
@@ -51,8 +52,23 @@ def draw_world(seed: int) -> World:
             deadline=rng.choice([1.0, PATIENCE / 2]),
             deadline_max=PATIENCE,
         ),
+        policy=rng.choice([PAPER, draw_policy(rng)]),
         watch=watch,
         record=True,
+    )
+
+
+def draw_policy(rng: Random) -> Policy:
+    """Draw a policy of any kind."""
+    return Policy(
+        choice=rng.choice(["uniform", "loaded"]),
+        order=rng.choice(ORDERS),
+        spare=rng.choice([0, 0, 1, 2]),
+        missing=rng.choice([0, 0, 1, 3]),
+        retries=rng.choice([0, 1, 3]),
+        peer_jobs=rng.choice([None, 1, 2]),
+        own_queries=rng.choice([None, None, 1, 3]),
+        adaptive=rng.random() < 0.5,
     )
 
 

@@ -6,13 +6,26 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from dmoa.core.agent import Agent
-from dmoa.core.effects import Answer, Cancel, Deliver, Effect, Fail, Refusal, Send, Serve, Trace
+from dmoa.core.effects import (
+    Answer,
+    Cancel,
+    Deliver,
+    Effect,
+    Fail,
+    Refusal,
+    Send,
+    Serve,
+    Trace,
+    Visit,
+)
 from dmoa.core.events import Abandoned, Event, Faltered, Lost, Received, Served
 from dmoa.core.history import Record
 from dmoa.core.messages import Decline, Failure, Proposal, Propose, Withdraw
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
+from dmoa.core.policy import Policy
 from dmoa.core.prompts import SQUEEZES
+from dmoa.core.queue import Entry
 from dmoa.sim.world import End, World
 
 EPSILON = 1e-9
@@ -26,10 +39,10 @@ def watch(agent: Agent) -> None:
     for entry in entries:
         if not entry.stopping:
             assert entry.expires > agent.gauge._now, f"{entry.job.id} outstayed its patience"
-    if agent.queue.waiting and agent.queue.serving:
-        started = max(entry.entered for entry in agent.queue._serving.values())
-        waiting = min(entry.entered for entry in agent.queue._waiting.values())
-        assert started <= waiting, "somebody jumped the queue"
+    for entry in agent.queue._serving.values():
+        for other in agent.queue._waiting.values():
+            before = entry.started is not None and other.entered < entry.started
+            assert not before or _order(agent, entry) < _order(agent, other), "the queue was jumped"
     alive = {entry.job.id for entry in entries if entry.own and not entry.stopping}
     seated = {
         job
@@ -39,6 +52,13 @@ def watch(agent: Agent) -> None:
     }
     assert seated == alive, "own jobs without a seat, or seats without a job"
     assert len(agent.queue) <= agent.limits.queue_jobs + agent.queue.slots
+
+
+def _order(agent: Agent, entry: Entry) -> tuple[float, float]:
+    """Whose turn comes first: worked out anew, not taken from the queue's own book."""
+    asked = entry.entered - entry.job.age
+    first = {"fcfs": 0.0, "oldest": asked, "later": -entry.job.layer}[agent.policy.order]
+    return (first, entry.place[1])
 
 
 def rests(agent: Agent) -> None:
@@ -66,14 +86,14 @@ def ended_well(query: QueryId, mixture: Mixture, deadline: float, world: World) 
         trace = end.result.trace
         assert (trace.query, trace.home, trace.mixture) == (query, query.split("/")[0], mixture)
         missed = sum(
-            _layered_well(layer, trace, deadline - end.asked)
+            _layered_well(layer, trace, deadline - end.asked, world.policy)
             for layer in range(1, mixture.layers + 2)
         )
         assert len(trace.degraded) >= missed, f"{query} hides a loss: {trace.degraded}"
         _concluded_well(end, trace, missed, world)
 
 
-def _layered_well(layer: int, trace: Trace, deadline: float) -> int:
+def _layered_well(layer: int, trace: Trace, deadline: float, policy: Policy) -> int:
     """One layer tells a story that can be true; count what it misses."""
     mixture, final = trace.mixture, layer > trace.mixture.layers
     wanted = 1 if final else mixture.fanout + 1
@@ -81,14 +101,37 @@ def _layered_well(layer: int, trace: Trace, deadline: float) -> int:
     if not visits:
         return 0
     nodes = [visit.node for visit in visits]
-    assert len(set(nodes)) == len(nodes) <= wanted, f"layer {layer} asked {nodes}"
+    assert len(set(nodes)) == len(nodes), f"layer {layer} asked {nodes}"
+    assert not final or len(nodes) == 1
     assert nodes[0] == trace.home, f"layer {layer} has no home"
     for visit in visits:
         assert visit.role == ("aggregator" if final else "proposer")
         assert visit.outcome != "pending", f"{visit.job} was forgotten"
         patience = (deadline - visit.sent) / (mixture.layers - layer + 2)
         assert visit.ended - visit.sent <= patience + EPSILON, f"{visit.job} had too long"
-    return sum(visit.outcome != "ok" for visit in visits) + (len(nodes) < wanted)
+    if final:
+        return sum(visit.outcome != "ok" for visit in visits)
+    outcomes = Counter(visit.outcome for visit in visits)
+    lost = [visit for visit in visits if visit.outcome not in ("ok", "spared")]
+    told = [visit for visit in lost if _is_told(visit, trace)]
+    replaced = len(lost) - len(told)
+    assert all(visit in told or visit.outcome == "declined" for visit in lost), "a loss is hidden"
+    assert replaced <= policy.retries, f"layer {layer} asked {nodes}"
+    narrow = [reason for reason in trace.degraded if f"; layer {layer} asks " in reason]
+    assert len(narrow) <= policy.adaptive
+    if narrow:
+        wanted = 1 + int(narrow[0].split(" asks ")[1].split(" ")[0])
+    spare = max(0, len(nodes) - replaced - wanted)
+    assert spare <= policy.spare, f"layer {layer} asked {nodes}"
+    if outcomes["spared"]:
+        waited = max(1, len(nodes) - replaced - spare - policy.missing)
+        assert outcomes["ok"] == waited, f"layer {layer} spared who was needed"
+    return len(told) + len(narrow) + (len(nodes) - replaced < wanted)
+
+
+def _is_told(visit: Visit, trace: Trace) -> bool:
+    reason = f"{visit.outcome}: {visit.node} in layer {visit.layer}"
+    return any(each == reason or each.startswith(f"{reason} (") for each in trace.degraded)
 
 
 def _concluded_well(end: End, trace: Trace, missed: int, world: World) -> None:
@@ -103,12 +146,15 @@ def _concluded_well(end: End, trace: Trace, missed: int, world: World) -> None:
             layers = sorted({visit.layer for visit in trace.jobs})
             proposing = range(1, len(layers))
             assert layers == [*proposing, mixture.layers + 1], "a layer was left out"
-            assert (len(proposing) < mixture.layers) == bool(alone), "layers vanished unsaid"
+            shallow = [reason for reason in trace.degraded if reason.startswith("shallow")]
+            assert len(shallow) <= world.policy.adaptive
+            cut = bool(alone or shallow)
+            assert (len(proposing) < mixture.layers) == cut, "layers vanished unsaid"
             assert not alone or mixture.fanout > 0, "who asks nobody is never alone"
             unread = [reason for reason in trace.degraded if reason.startswith("unread")]
             assert len(unread) <= 1
             assert not unread or proposed, "nothing was there to be read"
-            assert len(trace.degraded) == missed + len(alone) + len(unread)
+            assert len(trace.degraded) == missed + len(alone) + len(shallow) + len(unread)
         case Answer(source="proposal", completion=completion):
             assert any(reason.startswith("unaggregated") for reason in trace.degraded)
             assert proposed

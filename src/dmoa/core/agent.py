@@ -31,6 +31,7 @@ from dmoa.core.messages import (
     Withdraw,
 )
 from dmoa.core.names import JobId, NodeId, QueryId, query_name
+from dmoa.core.policy import PAPER, Policy
 from dmoa.core.query import as_proposal
 from dmoa.core.queue import Entry, Queue
 from dmoa.core.view import View
@@ -42,7 +43,8 @@ class Agent:
 
     When a query is asked, exactly one of `Deliver` or `Fail` follows, by its deadline,
     whatever the network does and however many peers fall silent; unless it is abandoned.
-    When a peer proposes a job, it is served in the order of arrival, or declined at once.
+    When a peer proposes a job, it is served in the order of the policy, that of arrival if
+    it has none, or declined at once.
     When a proposer is lost, late, declines or fails, its layer goes on without it.
     When a proposal comes late, twice, or from a stranger, it changes nothing.
     When aggregation fails, the proposal most like the others is delivered, marked so.
@@ -60,6 +62,7 @@ class Agent:
         incarnation: int = 1,
         limits: Limits | None = None,
         timing: Timing | None = None,
+        policy: Policy = PAPER,
         url: str = "",
     ) -> None:
         """Begin a life at `now` seconds; `incarnation` grows with every life of this node."""
@@ -67,6 +70,7 @@ class Agent:
         self.profile = profile
         self.limits = limits or Limits()
         self.timing = timing or Timing()
+        self.policy = policy
         self._url = url
         self._incarnation = incarnation
         self._sequence = 0
@@ -76,10 +80,15 @@ class Agent:
         self.view = View(size=self.limits.view, silence=self.timing.silence)
         self.gauge = Gauge(now, slots=profile.slots)
         self.queue = Queue(
-            slots=profile.slots, jobs=self.limits.queue_jobs, size=self.limits.queue_bytes
+            slots=profile.slots,
+            jobs=self.limits.queue_jobs,
+            size=self.limits.queue_bytes,
+            order=policy.order,
         )
-        self._bench = Bench(profile, self.limits, self.queue, self.gauge, self._wants)
-        self._home = Home(node, self.limits, self.timing, rng, self.view, self._bench, self._wants)
+        self._bench = Bench(profile, self.limits, self.queue, self.gauge, self._wants, policy)
+        self._home = Home(
+            node, self.limits, self.timing, rng, self.view, self._bench, self._wants, policy
+        )
         self._wants.wake(now, "gossip", node)
 
     # -- what can be asked of it -------------------------------------------------------

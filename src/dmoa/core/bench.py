@@ -9,6 +9,7 @@ from dmoa.core.gauge import Gauge
 from dmoa.core.job import Fault, Profile
 from dmoa.core.limits import Limits
 from dmoa.core.names import JobId
+from dmoa.core.policy import PAPER, Policy, declines
 from dmoa.core.prompts import SQUEEZES, render
 from dmoa.core.queue import Entry, Queue
 from dmoa.core.wants import Wants
@@ -28,17 +29,20 @@ class Bench:
     queue: Queue
     gauge: Gauge
     wants: Wants
+    policy: Policy = PAPER
 
     def enter(self, entry: Entry) -> bool:
-        """Offer a job to the queue; False when it is full."""
+        """Offer a job to the queue; False when it is full, or a peer's and too many are here."""
         self.gauge.jobs.tick(entry.entered)
-        if self.queue.enter(entry):
+        bound = self.policy.peer_jobs
+        too_many = not entry.own and declines(len(self.queue), -1 if bound is None else bound)
+        if not too_many and self.queue.enter(entry):
             return True
         self.gauge.declined += 1
         return False
 
     def fill(self, now: float) -> None:
-        """Give every free slot the job that came first."""
+        """Give every free slot the job whose turn it is."""
         while (entry := self.queue.start(now)) is not None:
             self._serve(entry, now)
 

@@ -11,7 +11,8 @@ from dmoa.core.messages import Message
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId, Role
 
-Outcome = Literal["pending", "ok", "declined", "lost", "late", "failed"]
+Outcome = Literal["pending", "ok", "declined", "lost", "late", "failed", "spared"]
+"""How a job stands; `spared` was not needed any more, as the policy has it."""
 
 
 @dataclass(frozen=True, slots=True)

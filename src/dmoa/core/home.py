@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from math import ceil
 from random import Random
@@ -21,7 +22,9 @@ from dmoa.core.events import Asked
 from dmoa.core.job import Fault
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import Proposal, Propose, Withdraw
+from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
+from dmoa.core.policy import Policy, declines, ladder, needed, rung, spares
 from dmoa.core.prompts import most_agreed
 from dmoa.core.query import Query
 from dmoa.core.queue import Entry
@@ -49,8 +52,12 @@ class Home:
     view: View
     bench: Bench
     wants: Wants
+    policy: Policy
     queries: dict[QueryId, Query] = field(default_factory=dict[QueryId, Query])
     seats: dict[JobId, QueryId] = field(default_factory=dict[JobId, QueryId])
+    ladders: dict[Mixture, tuple[Mixture, ...]] = field(
+        default_factory=dict[Mixture, tuple[Mixture, ...]]
+    )
 
     # -- from the question on ---------------------------------------------------------
 
@@ -68,16 +75,22 @@ class Home:
         if (refused := self._beyond(query)) is not None:
             code, detail = refused
             self.wants.want(Fail(event.query, Refusal(code, detail, query.trace(now))))
-        elif not queue.reserve(event.query, query.size):
+        elif self._too_many() or not queue.reserve(event.query, query.size):
             gauge.declined += 1
             wait = len(queue) * gauge.service_time() / queue.slots
             detail = f"this node is full: its queue holds {len(queue)} jobs"
+            if self._too_many():
+                detail = f"this node is full: {len(self.queries)} of its user's queries wait"
             refusal = Refusal("overloaded", detail, query.trace(now), max(1.0, ceil(wait)))
             self.wants.want(Fail(event.query, refusal))
         else:
             self.queries[event.query] = query
             self.wants.wake(query.expires, "query", event.query)
             self.advance(query, now)
+
+    def _too_many(self) -> bool:
+        bound = self.policy.own_queries
+        return declines(len(self.queries), -1 if bound is None else bound)
 
     def _beyond(self, query: Query) -> tuple[FailureCode, str] | None:
         """Tell which limit a query exceeds, if any."""
@@ -95,23 +108,27 @@ class Home:
 
     def advance(self, query: Query, now: float) -> None:
         """End the layer under way, if any, and begin the next layer or the aggregation."""
+        outcome: Outcome = "spared" if query.settled else "late"
         for job in list(query.pending):
-            self._dismiss(query, job, "late", now)
+            self._dismiss(query, job, outcome, now)
         query.turn_over()
         peers = [] if query.aggregating else self._draw(query, now)
-        patience = query.patience(now)
+        query.ends = now + query.patience(now)
         if query.aggregating:
             self.wants.unwake("layer", query.asked.query)
         else:
-            self.wants.wake(now + patience, "layer", query.asked.query)
+            self.wants.wake(query.ends, "layer", query.asked.query)
         for seat, node in enumerate([self.node, *peers]):
-            job = query.job(seat, node, now, patience)
-            self.seats[job.id] = query.asked.query
-            self.wants.want(Report(query.asked.query, query.visits[job.id]))
-            if node == self.node:
-                self.bench.enter(Entry(job, own=True, entered=now, expires=query.expires))
-            else:
-                self.wants.want(Send(node, Propose(job)))
+            self._seat(query, seat, node, now)
+
+    def _seat(self, query: Query, seat: int, node: NodeId, now: float) -> None:
+        job = query.job(seat, node, now)
+        self.seats[job.id] = query.asked.query
+        self.wants.want(Report(query.asked.query, query.visits[job.id]))
+        if node == self.node:
+            self.bench.enter(Entry(job, own=True, entered=now, expires=query.expires))
+        else:
+            self.wants.want(Send(node, Propose(job)))
 
     def _draw(self, query: Query, now: float) -> list[NodeId]:
         """Draw the peers of the layer that begins; without any, go on to the aggregation.
@@ -119,8 +136,14 @@ class Home:
         Where peers were asked for and none is there, home has nobody to mix with: its
         model alone ends the query, with the proposals of earlier layers if there are some.
         """
-        wanted = query.asked.mixture.fanout
-        peers = self.view.sample(wanted, now, self.rng)
+        queue = self.bench.queue
+        crowd = self.view.crowd(len(queue) / queue.slots, now)
+        wanted = self._shrunk(query, crowd)
+        if query.aggregating:
+            return []
+        peers = self._peers(wanted + spares(self.policy.spare, crowd) if wanted else 0, now)
+        spare = max(0, len(peers) - wanted)
+        query.needed = needed(1 + len(peers), spare, self.policy.missing)
         if len(peers) < wanted:
             query.degraded.append(
                 f"few: {len(peers)} of {wanted} peers were known in layer {query.layer}"
@@ -130,6 +153,37 @@ class Home:
                 query.layer = query.layers + 1
         return peers
 
+    def _peers(self, count: int, now: float, besides: Collection[NodeId] = ()) -> list[NodeId]:
+        """Draw peers as the policy has it."""
+        if self.policy.choice == "loaded":
+            return self.view.lightest(count, now, self.rng, besides)
+        return self.view.sample(count, now, self.rng, besides)
+
+    def _shrunk(self, query: Query, crowd: float) -> int:
+        """Tell the fanout of the layer that begins; in a crowd it shrinks, or is left out."""
+        asked = query.asked.mixture
+        if not self.policy.adaptive:
+            return asked.fanout
+        steps = self._ladder(asked)
+        step = steps[rung([each.visits for each in steps], crowd)]
+        busy = f"the network holds {crowd:.1f} jobs per slot"
+        if query.layer > step.layers:
+            query.degraded.append(
+                f"shallow: {busy}; home aggregates in place of layer {query.layer}"
+            )
+            query.layer = query.layers + 1
+        elif step.fanout < asked.fanout:
+            query.degraded.append(
+                f"narrow: {busy}; layer {query.layer} asks {step.fanout} of {asked.fanout} peers"
+            )
+        return min(step.fanout, asked.fanout)
+
+    def _ladder(self, asked: Mixture) -> tuple[Mixture, ...]:
+        """Look a ladder up; there are no more than mixtures within the limits."""
+        if asked not in self.ladders:
+            self.ladders[asked] = ladder(asked)
+        return self.ladders[asked]
+
     # -- what comes back ---------------------------------------------------------------
 
     def _seated(self, sender: NodeId, job: JobId) -> Query | None:
@@ -138,7 +192,7 @@ class Home:
         return query if query is not None and query.pending[job] == sender else None
 
     def proposed(self, sender: NodeId, message: Proposal, now: float) -> None:
-        """Take a proposal; the last of its layer ends the layer."""
+        """Take a proposal; the last that its layer waits for ends the layer."""
         query = self._seated(sender, message.job)
         if query is None:
             return
@@ -150,19 +204,26 @@ class Home:
             message.job, message.completion, message.queued_seconds, message.service_seconds, now
         )
         self.wants.want(Report(query.asked.query, visit))
-        if not query.pending:
+        if query.settled:
             self.advance(query, now)
 
     def ended(
         self, sender: NodeId, job: JobId, outcome: Outcome, now: float, detail: str = ""
     ) -> None:
-        """Go on without a proposer; the last of its layer ends the layer."""
+        """Go on without a proposer, or with another; the last of its layer ends the layer."""
         query = self._seated(sender, job)
         if query is None:
             return
         del self.seats[job]
-        self.wants.want(Report(query.asked.query, query.end(job, outcome, now, detail)))
-        if not query.pending:
+        other: list[NodeId] = []
+        if outcome == "declined" and query.retried < self.policy.retries:
+            other = self._peers(1, now, query.seated)
+        visit = query.end(job, outcome, now, detail, missed=not other)
+        self.wants.want(Report(query.asked.query, visit))
+        for node in other:
+            query.retried += 1
+            self._seat(query, len(query.seated), node, now)
+        if query.settled:
             self.advance(query, now)
 
     def bereaved(self, peer: NodeId, now: float, detail: str) -> None:
@@ -247,7 +308,8 @@ class Home:
         """End a pending seat from here: nobody need work on it any more."""
         node = query.pending[job]
         del self.seats[job]
-        self.wants.want(Report(query.asked.query, query.end(job, outcome, now, detail)))
+        visit = query.end(job, outcome, now, detail, missed=outcome != "spared")
+        self.wants.want(Report(query.asked.query, visit))
         if node == self.node:
             self.bench.drop(job)
         else:

@@ -48,8 +48,9 @@ class Job:
 
     `layer` counts from 1; the final aggregation has layer M+1. `proposals` are those
     of the layer before, empty in layer 1. `patience` is in seconds from the moment
-    the job is sent: clocks of different machines are never compared. `options` is
-    a JSON object of further request fields for the backend, or empty.
+    the job is sent, `age` the seconds since its query was asked: clocks of different
+    machines are never compared. `options` is a JSON object of further request fields for
+    the backend, or empty.
     """
 
     id: JobId
@@ -62,6 +63,7 @@ class Job:
     sampling: Sampling
     patience: float
     options: str = ""
+    age: float = 0.0
 
     @property
     def size(self) -> int:

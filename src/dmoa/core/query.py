@@ -3,9 +3,10 @@
 Theory of operation. A query is *proposing* in layer 1..M, then *aggregating*, then
 ended. In a layer it has up to k+1 *seats*: seat 0 is home's own model, the others are
 peers drawn afresh. A seat is pending until its job ends (ok, declined, lost, failed)
-or the layer's patience does (late). When no seat is pending the layer is over, and its
-proposals, in the order of their arrival, are what the next layer reads. A layer that
-brings no proposal leaves those of the layer before in force.
+or the layer's patience does (late). The layer is over when no seat is pending, or when as
+many proposals are in as the policy waits for (the rest is spared). Its proposals, in the
+order of their arrival, are what the next layer reads; a layer that brings none leaves those
+of the layer before in force.
 
 ```text
 asked -> layer 1 -> ... -> layer M -> aggregating -> delivered
@@ -51,6 +52,9 @@ class Query:
     expires: float
     limits: Limits
     layer: int = 0
+    ends: float = 0.0
+    needed: int = 1
+    retried: int = 0
     pending: dict[JobId, NodeId] = field(default_factory=dict[JobId, NodeId])
     visits: dict[JobId, Visit] = field(default_factory=dict[JobId, Visit])
     fresh: list[Kept] = field(default_factory=list[Kept])
@@ -84,7 +88,17 @@ class Query:
         parts = self.layers - self.layer + 2
         return max(0.0, self.expires - now) / max(1, parts)
 
-    def job(self, seat: int, node: NodeId, now: float, patience: float) -> Job:
+    @property
+    def settled(self) -> bool:
+        """Tell whether the layer under way waits for nothing more."""
+        return not self.pending or len(self.fresh) >= self.needed
+
+    @property
+    def seated(self) -> list[NodeId]:
+        """List who has, or had, a seat in the layer under way."""
+        return [visit.node for visit in self.visits.values() if visit.layer == self.layer]
+
+    def job(self, seat: int, node: NodeId, now: float) -> Job:
         """Seat a node in the layer under way, and make its job."""
         role: Role = "aggregator" if self.aggregating else "proposer"
         job = Job(
@@ -96,8 +110,9 @@ class Query:
             turns=self._turns(node),
             proposals=tuple(kept.completion.text for kept in self.kept),
             sampling=self._sampling(role, seat),
-            patience=patience,
+            patience=max(0.0, self.ends - now),
             options=self.asked.options if role == "aggregator" else "",
+            age=now - self.began,
         )
         self.pending[job.id] = node
         self.visits[job.id] = Visit(
@@ -123,8 +138,10 @@ class Query:
         seed = None if chosen.seed is None else (chosen.seed + 1000 * self.layer + seat) % 2**31
         return Sampling(seed=seed)
 
-    def end(self, job: JobId, outcome: Outcome, now: float, detail: str = "") -> Visit:
-        """Free a seat without a proposal, and say so."""
+    def end(
+        self, job: JobId, outcome: Outcome, now: float, detail: str = "", *, missed: bool = True
+    ) -> Visit:
+        """Free a seat without a proposal, and say so where that is missed."""
         node = self.pending.pop(job)
         visit = replace(
             self.visits[job],
@@ -133,10 +150,11 @@ class Query:
             detail=detail[: self.limits.detail],
         )
         self.visits[job] = visit
-        where = "the aggregation" if visit.role == "aggregator" else f"layer {visit.layer}"
-        self.degraded.append(
-            f"{outcome}: {node} in {where}" + (f" ({visit.detail})" if detail else "")
-        )
+        if missed:
+            where = "the aggregation" if visit.role == "aggregator" else f"layer {visit.layer}"
+            self.degraded.append(
+                f"{outcome}: {node} in {where}" + (f" ({visit.detail})" if detail else "")
+            )
         return visit
 
     def take(
@@ -164,6 +182,7 @@ class Query:
         if self.fresh:
             self.kept, self.fresh = self.fresh, []
         self.layer += 1
+        self.retried = 0
 
     def trace(self, now: float) -> Trace:
         """Tell what happened so far."""

@@ -1,4 +1,4 @@
-"""The one queue of a node: first come, first served, bounded, with c slots.
+"""The one queue of a node: bounded, with c slots; first come, first served, or by policy.
 
 Own queries and peers' jobs wait together. An accepted own query keeps one *place* (and
 the bytes its proposals may grow to) until it ends: it never has more than one job
@@ -9,14 +9,20 @@ an accepted query. Peers' jobs take a place each, for as long as they are here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 from dmoa.core.job import Job
 from dmoa.core.names import JobId, QueryId
+from dmoa.core.policy import ORDERS, Order, rank
 
 
 @dataclass(slots=True)
 class Entry:
-    """A job in the queue; times in seconds of the agent's clock."""
+    """A job in the queue; times in seconds of the agent's clock.
+
+    `place` is where it stands among the waiting, the least first: its rank by the order of
+    the queue, then how many came before it.
+    """
 
     job: Job
     own: bool
@@ -26,17 +32,21 @@ class Entry:
     stopping: bool = False
     squeeze: int = 0
     unread: int = 0
+    place: tuple[float, int] = (0.0, 0)
 
 
 class Queue:
     """Jobs waiting and in service at one node."""
 
-    def __init__(self, *, slots: int, jobs: int, size: int) -> None:
+    def __init__(self, *, slots: int, jobs: int, size: int, order: Order = "fcfs") -> None:
         assert slots > 0
         assert jobs > 0
         self.slots = slots
         self._jobs = jobs
         self._size = size
+        self._order = ORDERS.index(order)
+        self._came = 0
+        self._heap: list[tuple[tuple[float, int], JobId]] = []
         self._waiting: dict[JobId, Entry] = {}
         self._serving: dict[JobId, Entry] = {}
         self._places: dict[QueryId, int] = {}
@@ -78,7 +88,7 @@ class Queue:
         self._bytes -= self._places.pop(query)
 
     def enter(self, entry: Entry) -> bool:
-        """Put a job at the end of the queue; False when full (never for one with a place)."""
+        """Let a job wait; False when full (never for one with a place)."""
         if entry.own:
             assert entry.job.query in self._places
         elif self._fits(entry.job.size):
@@ -86,18 +96,34 @@ class Queue:
             self._bytes += entry.job.size
         else:
             return False
+        self._came += 1
+        asked = entry.entered - entry.job.age
+        entry.place = (rank(self._order, asked, entry.job.layer), self._came)
         self._waiting[entry.job.id] = entry
+        if len(self._heap) > 2 * len(self._waiting) + 64:
+            self._heap = [(each.place, job) for job, each in self._waiting.items()]
+            heapify(self._heap)
+        else:
+            heappush(self._heap, (entry.place, entry.job.id))
         return True
 
     def start(self, now: float) -> Entry | None:
-        """Move the job that came first into a free slot; None if there is no such pair."""
+        """Move the job whose turn it is into a free slot; None if there is no such pair."""
         if not self._waiting or len(self._serving) >= self.slots:
             return None
-        job = next(iter(self._waiting))
+        job = self._next()
         entry = self._waiting.pop(job)
         entry.started = now
         self._serving[job] = entry
         return entry
+
+    def _next(self) -> JobId:
+        """Take the first of the waiting off the heap, and those that were withdrawn."""
+        while True:
+            place, job = heappop(self._heap)
+            entry = self._waiting.get(job)
+            if entry is not None and entry.place == place:
+                return job
 
     def in_service(self, job: JobId) -> Entry | None:
         """Look up a job that holds a slot."""
@@ -125,6 +151,5 @@ class Queue:
         assert self._foreign == sum(not entry.own for entry in entries)
         assert self._foreign + len(self._places) <= self._jobs, "more places than there are"
         assert 0 <= self._bytes <= self._size, "more bytes than allowed"
-        order = [entry.entered for entry in self._waiting.values()]
-        assert order == sorted(order), "not first come, first served"
+        assert len(self._heap) >= len(self._waiting), "somebody waits in vain"
         assert not self._waiting or len(self._serving) == self.slots, "a slot idles"

@@ -33,6 +33,7 @@ from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import Farewell, Gossip, Message, Propose
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
+from dmoa.core.policy import PAPER, Policy
 from dmoa.sim.faults import CALM, Faults
 from dmoa.theory.laws import Law
 
@@ -72,6 +73,7 @@ class World:
     slots: int = 1
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
+    policy: Policy = PAPER
     watch: Callable[[Agent], None] | None = None
     record: bool = False
     now: float = 0.0
@@ -124,6 +126,7 @@ class World:
             incarnation=int(incarnation),
             limits=self.limits,
             timing=self.timing,
+            policy=self.policy,
         )
 
     def crash(self, node: NodeId) -> None:

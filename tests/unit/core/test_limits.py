@@ -27,7 +27,7 @@ def largest(turns: tuple[Turn, ...]) -> bytes:
     assert len(long.text.encode()) == LIMITS.proposal_bytes
     query.kept = [Kept(NodeId(f"n{number}"), long) for number in range(LIMITS.fanout + 1)]
     query.layer = LIMITS.layers
-    return codec.encode(Propose(query.job(1, NodeId("b"), 0.0, 1.0)), LIMITS)
+    return codec.encode(Propose(query.job(1, NodeId("b"), 0.0)), LIMITS)
 
 
 def test_the_largest_query_fits_a_message_though_every_character_needs_an_escape() -> None:

@@ -40,12 +40,14 @@ def test_patience_is_shared_among_the_stages_that_are_left() -> None:
 def test_a_job_knows_its_seat_its_role_and_what_to_read() -> None:
     query = make_query()
     query.turn_over()
-    job = query.job(1, B, 11.0, 5.0)
+    query.ends = 16.0
+    job = query.job(1, B, 11.0)
     assert (job.id, job.role, job.layer, job.home) == ("a/1/1/1.1", "proposer", 1, A)
     assert (job.turns, job.proposals, job.patience) == (HI, (), 5.0)
+    assert job.age == 1.0
     query.take(job.id, completion("draft"), 0.5, 1.0, 13.0)
     query.turn_over()
-    last = query.job(0, A, 13.0, 5.0)
+    last = query.job(0, A, 13.0)
     assert (last.id, last.role, last.proposals) == ("a/1/1/2.0", "aggregator", ("draft",))
 
 
@@ -55,7 +57,7 @@ def test_seeds_differ_from_seat_to_seat_and_stay_the_same_each_time() -> None:
         jobs = []
         for _ in range(2):
             query.turn_over()
-            jobs += [query.job(seat, NodeId(f"n{seat}"), 10.0, 1.0) for seat in range(2)]
+            jobs += [query.job(seat, NodeId(f"n{seat}"), 10.0) for seat in range(2)]
         assert {job.sampling.top_p for job in jobs} == {None}
         return [job.sampling.seed for job in jobs]
 
@@ -67,8 +69,8 @@ def test_seeds_differ_from_seat_to_seat_and_stay_the_same_each_time() -> None:
 def test_a_seat_that_ends_without_a_proposal_is_a_reason() -> None:
     query = make_query()
     query.turn_over()
-    query.job(0, A, 10.0, 1.0)
-    job = query.job(1, B, 10.0, 1.0)
+    query.job(0, A, 10.0)
+    job = query.job(1, B, 10.0)
     visit = query.end(job.id, "lost", 12.5, "x" * 1000)
     assert (visit.outcome, visit.ended, len(visit.detail)) == ("lost", 2.5, 200)
     assert query.degraded == [f"lost: b in layer 1 ({'x' * 200})"]
@@ -78,7 +80,7 @@ def test_a_seat_that_ends_without_a_proposal_is_a_reason() -> None:
 def test_a_layer_without_proposals_leaves_those_before_in_force() -> None:
     query = make_query(layers=2)
     query.turn_over()
-    query.take(query.job(0, A, 10.0, 1.0).id, completion("draft"), 0.0, 0.0, 10.0)
+    query.take(query.job(0, A, 10.0).id, completion("draft"), 0.0, 0.0, 10.0)
     query.turn_over()
     query.turn_over()
     assert [kept.completion.text for kept in query.kept] == ["draft"]
@@ -93,8 +95,8 @@ def test_only_home_sees_more_of_a_turn_than_its_words() -> None:
     turns = (Turn("user", "hi"), Turn("tool", "42", '{"tool_call_id": "x"}'))
     query = make_query(turns=turns)
     query.turn_over()
-    assert query.job(0, A, 10.0, 1.0).turns == turns
-    assert query.job(1, B, 10.0, 1.0).turns == (Turn("user", "hi"), Turn("tool", "42"))
+    assert query.job(0, A, 10.0).turns == turns
+    assert query.job(1, B, 10.0).turns == (Turn("user", "hi"), Turn("tool", "42"))
 
 
 def test_a_query_counts_what_it_may_come_to_hold() -> None:
@@ -108,7 +110,7 @@ def test_a_trace_tells_every_job_in_the_order_in_which_they_were_sent() -> None:
     query = make_query(fanout=2, notes=("noted",))
     query.degraded.extend(query.asked.notes)
     query.turn_over()
-    jobs = [query.job(seat, NodeId(f"n{seat}"), 10.0, 1.0).id for seat in range(3)]
+    jobs = [query.job(seat, NodeId(f"n{seat}"), 10.0).id for seat in range(3)]
     query.take(jobs[2], completion(), 0.1, 0.2, 11.0)
     query.end(jobs[0], "late", 12.0)
     trace = query.trace(14.0)
