@@ -19,8 +19,12 @@ FIXED, EXPONENTIAL, LOG_NORMAL, PARETO, TOKENS, MEASURED = range(6)
 """The codes of `unit_time`."""
 TOKENS_MAX = 8192
 """No proposal is longer (tokens)."""
+CV_MAX = 1000.0
+"""A law that varies more has no mean that anyone could measure."""
 _TAIL = 1e-12
-"""A tail lighter than this is nothing."""
+"""A tail lighter than this is nothing, and so is a relative error."""
+_ROUNDING = 1e-6
+"""Tokens: more than rounding makes of a whole number of them, and less than one."""
 
 
 class Law(Protocol):
@@ -91,7 +95,8 @@ def unit_time(  # noqa: PLR0913, PLR0917  (numbers only, so that it can be compi
     own = sqrt(-2.0 * log(1.0 - u)) * cos(2.0 * pi * v)
     if code == LOG_NORMAL:
         return exp(a + b * (sqrt(c) * common + sqrt(1.0 - c) * own))
-    tokens = min(float(ceil(exp(a + b * own))), TOKENS_MAX)
+    # Without the last term exp(log(3)) would be a little more than 3, and so 4 tokens.
+    tokens = min(float(ceil(exp(a + b * own - _TAIL))), TOKENS_MAX)
     return c + (1.0 - c) * tokens / table[0]
 
 
@@ -107,7 +112,10 @@ class _Shape:
     def __post_init__(self) -> None:
         """Refuse a mean that is none."""
         if not (isfinite(self.mean) and self.mean >= 0.0):
-            raise LawError(f"a mean service time of {self.mean:g} s cannot be")
+            raise LawError(
+                f"a mean service time of {self.mean:g} s cannot be",
+                hint="give seconds per job, finite and 0 or more",
+            )
 
     @property
     def numbers(self) -> tuple[float, float, float]:
@@ -124,6 +132,16 @@ class _Shape:
         u, v = rng.random(), rng.random()
         return self.mean * unit_time(self.code, *self.numbers, self.table, u, v, common)
 
+    def cdf(self, seconds: float) -> float:
+        """Tell the probability of at most `seconds`."""
+        if self.mean == 0.0:
+            return 1.0 if seconds >= 0.0 else 0.0
+        return self._below(seconds / self.mean)
+
+    def _below(self, unit: float) -> float:
+        """Tell the same for a mean of 1: here, of a law that is always 1."""
+        return 1.0 if unit >= 1.0 else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Fixed(_Shape):
@@ -133,10 +151,6 @@ class Fixed(_Shape):
     def cv(self) -> float:
         """No variation."""
         return 0.0
-
-    def cdf(self, seconds: float) -> float:
-        """A step."""
-        return 1.0 if seconds >= self.mean else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +164,9 @@ class Exponential(_Shape):
         """As much as the mean."""
         return 1.0
 
-    def cdf(self, seconds: float) -> float:
-        """1 - exp(-t / mean)."""
-        return 1.0 - exp(-seconds / self.mean) if seconds > 0.0 else 0.0
+    def _below(self, unit: float) -> float:
+        """1 - exp(-t)."""
+        return 1.0 - exp(-unit) if unit > 0.0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +181,11 @@ class LogNormal(_Shape):
     def __post_init__(self) -> None:
         """Refuse a spread without end, and shares that are none."""
         _Shape.__post_init__(self)
-        if not (isfinite(self.cv) and self.cv >= 0.0 and 0.0 <= self.common <= 1.0):
+        if not (0.0 <= self.cv <= CV_MAX and 0.0 <= self.common <= 1.0):
             raise LawError(
                 f"a log-normal law with cv {self.cv:g} and a common share of {self.common:g} "
                 "cannot be",
-                hint="the cv must be finite and 0 or more, the share between 0 and 1",
+                hint=f"the cv is from 0 to {CV_MAX:g}, the share from 0 to 1",
             )
 
     @property
@@ -180,10 +194,10 @@ class LogNormal(_Shape):
         variance = log(1.0 + self.cv**2)
         return (-variance / 2.0, sqrt(variance), self.common)
 
-    def cdf(self, seconds: float) -> float:
+    def _below(self, unit: float) -> float:
         """That of the normal law at the logarithm."""
         mu, sigma, _ = self.numbers
-        return _log_normal_cdf(seconds / self.mean, mu, sigma) if self.mean else 1.0
+        return _log_normal_cdf(unit, mu, sigma)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +214,7 @@ class Pareto(_Shape):
         if not (isfinite(self.shape) and self.shape > 1.0):
             raise LawError(
                 f"a Pareto law of shape {self.shape:g} has no mean: no queue is stable under it",
-                hint="give a shape above 1; above 2 its variance is finite as well",
+                hint="give a finite shape above 1; above 2 its variance is finite as well",
             )
 
     @property
@@ -214,10 +228,10 @@ class Pareto(_Shape):
         """The least value, and the shape."""
         return ((self.shape - 1.0) / self.shape, self.shape, 0.0)
 
-    def cdf(self, seconds: float) -> float:
+    def _below(self, unit: float) -> float:
         """1 - (least / t)^shape."""
-        least = self.numbers[0] * self.mean
-        return 1.0 - (least / seconds) ** self.shape if seconds > least else 0.0
+        least = self.numbers[0]
+        return 1.0 - (least / unit) ** self.shape if unit > least else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,12 +253,12 @@ class Tokens(_Shape):
     def __post_init__(self) -> None:
         """Work out the mean count: the sum of P(N > n) up to the largest."""
         _Shape.__post_init__(self)
-        well = 1.0 <= self.tokens <= TOKENS_MAX and 0.0 <= self.spread < inf
+        well = 1.0 <= self.tokens <= TOKENS_MAX and 0.0 <= self.spread <= CV_MAX
         if not (well and 0.0 <= self.prompt < 1.0):
             raise LawError(
                 f"a law of {self.tokens:g} tokens, cv {self.spread:g} and a prompt's share of "
                 f"{self.prompt:g} cannot be",
-                hint=f"tokens are 1 to {TOKENS_MAX}, the cv is finite, the share from 0 to below 1",
+                hint=f"tokens are 1 to {TOKENS_MAX}, the cv 0 to {CV_MAX:g}, the share below 1",
             )
         mu, sigma, _ = self.numbers
         above = [1.0 - _log_normal_cdf(float(n), mu, sigma) for n in range(TOKENS_MAX)]
@@ -265,10 +279,10 @@ class Tokens(_Shape):
         """The mean count."""
         return (self.count,)
 
-    def cdf(self, seconds: float) -> float:
+    def _below(self, unit: float) -> float:
         """That of the count, in steps."""
-        share = (seconds / self.mean - self.prompt) / (1.0 - self.prompt) if self.mean else inf
-        tokens = int(min(share * self.count + _TAIL, TOKENS_MAX))
+        share = (unit - self.prompt) / (1.0 - self.prompt)
+        tokens = int(max(0.0, min(share * self.count + _ROUNDING, TOKENS_MAX)))
         if tokens >= TOKENS_MAX:
             return 1.0
         mu, sigma, _ = self.numbers
@@ -312,10 +326,9 @@ class Measured(_Shape):
         """The samples, for a mean of 1."""
         return self.samples
 
-    def cdf(self, seconds: float) -> float:
+    def _below(self, unit: float) -> float:
         """The share of the samples that are no longer."""
-        unit = seconds / self.mean * (1.0 + _TAIL) if self.mean else inf
-        return bisect_right(self.samples, unit) / len(self.samples)
+        return bisect_right(self.samples, unit * (1.0 + _TAIL)) / len(self.samples)
 
 
 def _log_normal_cdf(value: float, mu: float, sigma: float) -> float:
