@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from dmoa.core.effects import Answer
 from dmoa.core.history import replay
 from dmoa.core.mixture import Mixture
-from dmoa.sim.faults import Faults
 from dmoa.sim.world import World
 from dmoa.theory.laws import Exponential
 
@@ -68,14 +67,6 @@ def test_a_calm_world_serves_every_visit(mixture: Mixture) -> None:
     assert mixture.visits == len(result.trace.jobs)
     assert ["ok"] * mixture.visits == [visit.outcome for visit in result.trace.jobs]
     assert result.trace.degraded == ()
-
-
-def test_a_fault_does_not_reshuffle_the_services() -> None:
-    def draws(faults: Faults) -> list[float]:
-        world = World(3, Exponential(1.0), seed=1, faults=faults)
-        return [world.service.draw(world._services) for _ in range(5)]
-
-    assert draws(Faults()) == draws(Faults(loss=0.5, delay=1.0, doubling=0.5))
 
 
 def test_a_life_that_was_not_lived_so_is_told_apart() -> None:

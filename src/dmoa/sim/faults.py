@@ -6,8 +6,10 @@ differ in kind. Shares are probabilities, times are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
+
+from dmoa.sim.links import Delay, Links, Sum, Uniform
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +17,8 @@ class Faults:
     """How badly a world treats its agents.
 
     `loss` and `doubling` are per message; a delay is drawn uniformly from 0 to `delay`
-    for each, so that messages overtake one another. `broken` is the share of services
+    for each, so that messages overtake one another: all that comes on top of what the links
+    do by themselves. `broken` is the share of services
     that end in a fault or in nothing, `deaf` of those that do not heed a cancel.
     `rumours` are false hints that a node left, per digest. A crash takes a node out with
     everything in it; with `notice` its peers are told at once, as by a broken link. A
@@ -31,6 +34,19 @@ class Faults:
     crashes: int = 0
     notice: bool = True
     repair: float = 10.0
+
+    def over(self, links: Links) -> Links:
+        """Tell what becomes of links in this weather."""
+        delay: Delay | None = links.delay
+        if self.delay:
+            more = Uniform(0.0, self.delay)
+            delay = more if delay is None else Sum(delay, more)
+        return replace(
+            links,
+            delay=delay,
+            loss=1.0 - (1.0 - links.loss) * (1.0 - self.loss),
+            doubling=1.0 - (1.0 - links.doubling) * (1.0 - self.doubling),
+        )
 
     @classmethod
     def draw(cls, rng: Random) -> Faults:

@@ -1,15 +1,16 @@
 """Many agents on one virtual clock: the product's own protocol, dreamt.
 
 Happenings are kept in a heap of (time, order, node, happening); ties are broken by the
-order of scheduling. Arrivals, links, services and crashes draw from streams of their
-own, so that switching one fault on does not reshuffle the rest.
+order of scheduling. Arrivals, services, the models' faults, and each mishap of the links draw
+from streams of their own, so that switching one on does not reshuffle the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from math import inf
 from random import Random
 from typing import Literal, assert_never
 
@@ -35,6 +36,8 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.core.policy import PAPER, Policy
 from dmoa.sim.faults import CALM, Faults
+from dmoa.sim.links import INSTANT, Carrier, Links
+from dmoa.sim.services import Alike, Services
 from dmoa.theory.laws import Law
 
 _BREAKS: tuple[FaultCode | Literal["empty"], ...] = (
@@ -44,6 +47,8 @@ _BREAKS: tuple[FaultCode | Literal["empty"], ...] = (
     "too_long",
     "empty",
 )
+_WOKE = Woke()
+_AT_ONCE = (0.0,)
 
 
 @dataclass(slots=True)
@@ -62,18 +67,27 @@ class End:
 class World:
     """Agents, links and models on virtual time.
 
-    `watch` is called after every event of every agent. With `record`, each life of each
-    node keeps its history.
+    Nodes are named n1, n2 and so on; where they are numbered, it is from 0. `service` is the
+    law of all jobs, unless `services` tell how long each takes. `slots` may be one for each
+    node. `graph` lists for each node the peers that it knows: only their digests reach it;
+    None lets everybody know everybody. `watch` is called after every event of every agent,
+    `heed` when a query ended, which then is not kept in `queries` any more. With `record`,
+    each life of each node keeps its history.
     """
 
     nodes: int
     service: Law
     seed: int
     faults: Faults = CALM
-    slots: int = 1
+    slots: int | Sequence[int] = 1
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
     policy: Policy = PAPER
+    graph: Sequence[Sequence[int]] | None = None
+    links: Links = INSTANT
+    services: Services | None = None
+    mind: Callable[..., Agent] = Agent
+    heed: Callable[[QueryId, End], None] | None = None
     watch: Callable[[Agent], None] | None = None
     record: bool = False
     now: float = 0.0
@@ -91,19 +105,39 @@ class World:
     _working: set[tuple[NodeId, int, JobId]] = field(
         default_factory=set[tuple[NodeId, int, JobId]], init=False
     )
-    _links: Random = field(init=False)
-    _services: Random = field(init=False)
+    _numbers: dict[NodeId, int] = field(default_factory=dict[NodeId, int], init=False)
+    _knowing: dict[NodeId, tuple[NodeId, ...]] = field(
+        default_factory=dict[NodeId, tuple[NodeId, ...]], init=False
+    )
+    _times: Services = field(init=False)
+    _carrier: Carrier | None = field(init=False)
+    _models: Random = field(init=False)
+    _rumours: Random = field(init=False)
 
     def __post_init__(self) -> None:
-        """Bring every agent to life at time 0, already knowing the others."""
-        self._links = Random(f"{self.seed}/links")
-        self._services = Random(f"{self.seed}/services")
-        for number in range(1, self.nodes + 1):
-            self.birth(NodeId(f"n{number}"))
+        """Bring every agent to life at time 0, already knowing the others of its graph."""
+        links = self.faults.over(self.links)
+        self._carrier = None if links == INSTANT else Carrier(links, self.seed)
+        self._times = self.services or Alike(self.service, Random(f"{self.seed}/services"))
+        self._models = Random(f"{self.seed}/models")
+        self._rumours = Random(f"{self.seed}/rumours")
+        self._numbers = {NodeId(f"n{number + 1}"): number for number in range(self.nodes)}
+        names = list(self._numbers)
+        self._knowing = {node: self._known_by(node, names) for node in names}
+        for node in names:
+            self.birth(node)
         for digest in [agent.digest(0.0) for agent in self.agents.values()]:
-            for node, agent in self.agents.items():
-                if node != digest.node:
-                    self._tell(agent, Received(digest.node, Gossip(digest)))
+            for node in self._knowing[digest.node]:
+                self._tell(self.agents[node], Received(digest.node, Gossip(digest)))
+
+    def _known_by(self, node: NodeId, names: list[NodeId]) -> tuple[NodeId, ...]:
+        """List the nodes that know a node, and so are reached by its digests."""
+        graph, number = self.graph, self._numbers[node]
+        return tuple(
+            other
+            for at, other in enumerate(names)
+            if other != node and (graph is None or number in graph[at])
+        )
 
     # -- what can be done to it --------------------------------------------------------
 
@@ -118,9 +152,9 @@ class World:
     def twin(self, life: str) -> Agent:
         """Make an agent as it was at the birth of a life (`n1/2` is the second of n1)."""
         node, incarnation = life.split("/")
-        return Agent(
+        return self.mind(
             NodeId(node),
-            Profile(model="law", slots=self.slots),
+            Profile(model="law", slots=self._slots(self._numbers[NodeId(node)])),
             rng=Random(f"{self.seed}/{life}"),
             now=self.births[life],
             incarnation=int(incarnation),
@@ -128,6 +162,9 @@ class World:
             timing=self.timing,
             policy=self.policy,
         )
+
+    def _slots(self, number: int) -> int:
+        return self.slots if isinstance(self.slots, int) else self.slots[number]
 
     def crash(self, node: NodeId) -> None:
         """Take a node out, with all it knew; its own queries have no home any more."""
@@ -138,7 +175,7 @@ class World:
             if name.startswith(f"{node}/") and end.ended is None:
                 end.orphaned = True
         if self.faults.notice:
-            for peer in list(self.agents):
+            for peer in self._knowing[node]:
                 self._schedule(self.now, peer, Received(node, Farewell()))
 
     def ask(self, node: NodeId, mixture: Mixture, *, deadline: float | None = None) -> QueryId:
@@ -153,8 +190,9 @@ class World:
     def abandon(self, query: QueryId) -> None:
         """The user of a query leaves."""
         node = NodeId(query.split("/")[0])
-        if node in self.agents and self.queries[query].ended is None:
-            self.queries[query].abandoned = True
+        end = self.queries.get(query)
+        if node in self.agents and end is not None and end.ended is None:
+            end.abandoned = True
             self._tell(self.agents[node], Abandoned(query))
 
     def run(self, until: float) -> None:
@@ -165,10 +203,12 @@ class World:
             if agent is None or life not in (0, self._lives[node]):
                 continue
             if isinstance(event, Woke):
-                if self._awake.get(node) != self.now:
+                if self._awake.get(node) == self.now:
+                    del self._awake[node]
+                if agent.deadline > self.now:
+                    self._rouse(agent)
                     continue
-                del self._awake[node]
-            if isinstance(event, Served | Faltered):
+            elif isinstance(event, Served | Faltered):
                 work = (node, life, event.job)
                 if work not in self._working:
                     continue
@@ -194,11 +234,11 @@ class World:
         heappush(self._heap, (at, self._order, node, life, event))
 
     def _rouse(self, agent: Agent) -> None:
-        """Schedule the agent's next waking, if it is new."""
+        """Schedule the agent's next waking; one that is scheduled before will see to it."""
         deadline = agent.deadline
-        if self._awake.get(agent.node) != deadline:
+        if deadline < self._awake.get(agent.node, inf):
             self._awake[agent.node] = deadline
-            self._schedule(deadline, agent.node, Woke(), self._lives[agent.node])
+            self._schedule(deadline, agent.node, _WOKE, self._lives[agent.node])
 
     def _tell(self, agent: Agent, event: Event) -> None:
         effects = agent.handle(event, self.now)
@@ -215,18 +255,19 @@ class World:
 
     def _do(self, agent: Agent, effect: Effect) -> None:
         match effect:
+            case Report():
+                pass
             case Send():
                 self._carry(agent.node, effect.to, effect.message)
-            case Announce():
-                for peer in list(self.agents):
-                    if peer != agent.node:
-                        self._gossip(agent.node, peer, Gossip(effect.digest))
             case Serve():
                 self._serve(agent.node, effect)
             case Cancel():
                 self._stop(agent.node, effect.job)
-            case Report():
-                pass
+            case Announce():
+                gossip = Gossip(effect.digest)
+                for peer in self._knowing[agent.node]:
+                    if peer in self.agents:
+                        self._gossip(agent.node, peer, gossip)
             case Deliver():
                 self._end(effect.query, effect.answer)
             case Fail():
@@ -238,21 +279,24 @@ class World:
         end = self.queries[query]
         end.ends += 1
         end.ended, end.result = self.now, result
+        if self.heed is not None:
+            del self.queries[query]
+            self.heed(query, end)
 
     def _gossip(self, sender: NodeId, to: NodeId, gossip: Gossip) -> None:
         """Carry a digest, and now and then a false hint that its sender left."""
-        if self.faults.rumours and self._links.random() < self.faults.rumours:
+        if self.faults.rumours and self._rumours.random() < self.faults.rumours:
             self._schedule(self.now, to, Received(sender, Farewell()))
         self._carry(sender, to, gossip)
 
     def _carry(self, sender: NodeId, to: NodeId, message: Message) -> None:
         """Carry a message over a link that may lose, delay or double it."""
-        faults, rng = self.faults, self._links
-        for _ in range(2 if faults.doubling and rng.random() < faults.doubling else 1):
-            if faults.loss and rng.random() < faults.loss:
-                continue
-            delay = rng.uniform(0.0, faults.delay) if faults.delay else 0.0
-            if isinstance(message, Propose) and to not in self.agents and faults.notice:
+        carrier, numbers = self._carrier, self._numbers
+        delays = _AT_ONCE
+        if carrier is not None:
+            delays = carrier.carry(numbers[sender], numbers[to], self.now)
+        for delay in delays:
+            if to not in self.agents and self.faults.notice and isinstance(message, Propose):
                 self._schedule(self.now + delay, sender, Lost(to, message.job.id))
             else:
                 self._schedule(self.now + delay, to, Received(sender, message))
@@ -263,9 +307,9 @@ class World:
         work = (node, life, effect.job.id)
         assert work not in self._working, "a job is served twice at once"
         self._working.add(work)
-        seconds = self.service.draw(self._services)
-        broken = self.faults.broken and self._services.random() < self.faults.broken
-        code = self._services.choice(_BREAKS) if broken else None
+        seconds = self._times.seconds(self._numbers[node], effect.job)
+        broken = self.faults.broken and self._models.random() < self.faults.broken
+        code = self._models.choice(_BREAKS) if broken else None
         text = "" if code == "empty" else f"{node} says {seconds:.6f}"
         outcome: Event = Served(effect.job.id, Completion(text, "law", 10, 10))
         if code is not None and code != "empty":
@@ -274,7 +318,7 @@ class World:
 
     def _stop(self, node: NodeId, job: JobId) -> None:
         """Stop a service at once, unless it is deaf; its scheduled end then finds it gone."""
-        if self.faults.deaf and self._services.random() < self.faults.deaf:
+        if self.faults.deaf and self._models.random() < self.faults.deaf:
             return
         life = self._lives[node]
         self._schedule(self.now, node, Faltered(job, Fault("stopped")), life)
