@@ -49,7 +49,7 @@ class Capacity:
         return 1.0 if isinf(self.uniform) else self.scale / self.uniform
 
 
-def capacity(network: Network, mixture: Mixture) -> Capacity:
+def best_gossip(network: Network, mixture: Mixture) -> Capacity:
     """Find the probabilities of gossip under which the busiest node is least busy.
 
     A linear programme: min r over r and 0 <= q_ij <= 1, where sum_j q_ij = k for every i,
@@ -79,7 +79,7 @@ def capacity(network: Network, mixture: Mixture) -> Capacity:
 
 
 def capacity_scale(network: Network, mixture: Mixture) -> float:
-    """Tell `capacity(...).scale` of the complete graph in closed form, without the q.
+    """Tell `best_gossip(...).scale` of the complete graph in closed form, without the q.
 
     With the work of a seat m1 = a1 + (M-1) a2, of the last job aA, and D = sum_i lambda_i,
     it is 1 / max(x', x'') where
@@ -99,7 +99,7 @@ def capacity_scale(network: Network, mixture: Mixture) -> float:
     if network.graph is not None:
         raise NetworkShapeError(
             "the closed form of the capacity is that of the complete graph",
-            hint="leave the graph out, or use `capacity`, which solves it for any graph",
+            hint="leave the graph out, or use `best_gossip`, which solves it for any graph",
         )
     network.check(mixture)
     seat, end = proposing(network.costs, mixture), closing(network.costs, mixture)

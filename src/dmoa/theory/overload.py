@@ -40,7 +40,7 @@ class Overload:
         return self.goodput / self.capacity if self.capacity else 1.0
 
 
-def overload(
+def fluid_overload(
     mixture: Mixture,
     *,
     arrival_rate: float,

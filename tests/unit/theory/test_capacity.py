@@ -16,7 +16,7 @@ from dmoa.core.stability import (
     utilisations,
 )
 from dmoa.errors import MissingExtraError, NetworkShapeError
-from dmoa.theory.capacity import capacity, capacity_scale
+from dmoa.theory.capacity import best_gossip, capacity_scale
 
 SLOW_ONE = (1.0, 1.0, 1.0, 4.0)
 DOUBLING = (1.0, 2.0, 4.0, 8.0)
@@ -52,7 +52,7 @@ def test_gains_are_those_that_were_measured(
     times: tuple[float, ...], layers: int, fanout: int, uniform: float, gain: float
 ) -> None:
     network, mixture = Network((1.0,) * len(times), times), Mixture(layers, fanout)
-    found = capacity(network, mixture)
+    found = best_gossip(network, mixture)
     assert found.uniform == pytest.approx(uniform, abs=6e-5)
     assert found.gain == pytest.approx(gain, abs=5e-3)
     assert found.scale == pytest.approx(capacity_scale(network, mixture))
@@ -62,7 +62,7 @@ def test_gains_are_those_that_were_measured(
 def test_where_the_slowest_own_work_binds_the_gain_has_a_form(mixture: Mixture) -> None:
     network = Network((1.0,) * 10, TEN)
     gain = mixture.visits / (mixture.layers + 1)
-    assert capacity(network, mixture).gain == pytest.approx(gain)
+    assert best_gossip(network, mixture).gain == pytest.approx(gain)
 
 
 @settings(max_examples=60)
@@ -72,7 +72,7 @@ def test_the_closed_form_is_the_linear_programmes(
 ) -> None:
     """For every fanout up to n-1, and for unlike users: the closed form has no gaps."""
     mixture = Mixture(layers, data.draw(st.integers(0, network.nodes - 1)))
-    found = capacity(network, mixture)
+    found = best_gossip(network, mixture)
     assert found.scale == pytest.approx(capacity_scale(network, mixture), rel=1e-6)
     assert found.gain >= 1.0
     check_gossip(network, mixture, found.gossip)
@@ -85,7 +85,7 @@ def test_who_must_draw_all_gains_nothing(network: Network, layers: int) -> None:
     mixture = Mixture(layers, network.nodes - 1)
     uniform = arrival_rate_scale_max(network, mixture)
     assert capacity_scale(network, mixture) == pytest.approx(uniform)
-    assert capacity(network, mixture).gain == 1.0
+    assert best_gossip(network, mixture).gain == 1.0
 
 
 @given(st.integers(2, 8), st.floats(0.01, 10.0), st.integers(0, 4), st.data())
@@ -94,7 +94,7 @@ def test_nodes_alike_gain_nothing_and_draw_uniformly(
 ) -> None:
     mixture = Mixture(layers, data.draw(st.integers(0, nodes - 1)))
     network = Network.alike(nodes, arrival_rate=rate)
-    found = capacity(network, mixture)
+    found = best_gossip(network, mixture)
     assert found.gain == 1.0
     assert found.gossip == uniform_gossip(network, mixture)
     assert found.scale == pytest.approx(1.0 / (mixture.visits * rate))
@@ -133,7 +133,7 @@ def test_scales_are_in_units_of_the_rates(
 @pytest.mark.parametrize("mixture", [ALONE, Mixture(0, 3), Mixture(2, 0)])
 def test_where_nobody_is_drawn_there_is_nothing_to_choose(mixture: Mixture) -> None:
     network = Network((0.1, 0.2, 0.3, 0.1), SLOW_ONE)
-    found = capacity(network, mixture)
+    found = best_gossip(network, mixture)
     assert found.scale == found.uniform == pytest.approx(capacity_scale(network, mixture))
     assert found.gain == 1.0
     assert found.gossip == ((0.0,) * 4,) * 4
@@ -141,7 +141,7 @@ def test_where_nobody_is_drawn_there_is_nothing_to_choose(mixture: Mixture) -> N
 
 def test_where_nobody_asks_there_is_no_bound() -> None:
     quiet = Network((0.0,) * 4, SLOW_ONE)
-    found = capacity(quiet, Mixture(1, 2))
+    found = best_gossip(quiet, Mixture(1, 2))
     assert (found.scale, found.uniform, found.gain) == (inf, inf, 1.0)
     assert capacity_scale(quiet, Mixture(1, 2)) == inf
     check_gossip(quiet, Mixture(1, 2), found.gossip)
@@ -157,18 +157,18 @@ def test_a_graph_leaves_less_to_choose() -> None:
     free = Network((1.0,) * 6, times)
     bound = Network((1.0,) * 6, times, graph=ring)
     for mixture in (Mixture(1, 1), Mixture(2, 1)):
-        found = capacity(bound, mixture)
-        assert 1.0 < found.gain <= capacity(free, mixture).gain * (1 + 1e-9)
+        found = best_gossip(bound, mixture)
+        assert 1.0 < found.gain <= best_gossip(free, mixture).gain * (1 + 1e-9)
         check_gossip(bound, mixture, found.gossip)
         assert found.gossip[4][5] == pytest.approx(0.0, abs=1e-6)
-    full = capacity(bound, Mixture(1, 2))
+    full = best_gossip(bound, Mixture(1, 2))
     assert (full.gain, full.gossip) == (1.0, uniform_gossip(bound, Mixture(1, 2)))
 
 
 def test_the_complete_graph_written_out_is_the_complete_graph() -> None:
     graph = tuple(tuple(j for j in range(4) if j != i) for i in range(4))
     written = Network((1.0,) * 4, DOUBLING, graph=graph)
-    found = capacity(written, Mixture(2, 2))
+    found = best_gossip(written, Mixture(2, 2))
     assert found.scale == pytest.approx(
         capacity_scale(Network((1.0,) * 4, DOUBLING), Mixture(2, 2))
     )
@@ -176,7 +176,7 @@ def test_the_complete_graph_written_out_is_the_complete_graph() -> None:
 
 def test_leaves_of_a_star_have_no_choice() -> None:
     star = Network.alike(4, arrival_rate=0.1, graph=((1, 2, 3), (0,), (0,), (0,)))
-    assert capacity(star, Mixture(1, 1)).gain == pytest.approx(1.0)
+    assert best_gossip(star, Mixture(1, 1)).gain == pytest.approx(1.0)
 
 
 # -- what is refused ------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_leaves_of_a_star_have_no_choice() -> None:
 
 def test_more_peers_than_there_are_cannot_be_drawn() -> None:
     network = Network((1.0,) * 4, SLOW_ONE)
-    for judge in (capacity, capacity_scale):
+    for judge in (best_gossip, capacity_scale):
         with pytest.raises(NetworkShapeError, match="a fanout of 4 needs") as refused:
             judge(network, Mixture(1, 4))
         assert refused.value.hint
@@ -200,7 +200,7 @@ def test_the_closed_form_knows_no_graph() -> None:
 def test_too_many_nodes_are_refused_before_anything_grows() -> None:
     many = Network.alike(100_000, arrival_rate=0.1)
     with pytest.raises(NetworkShapeError, match="100000 nodes are too many") as refused:
-        capacity(many, Mixture(2, 3))
+        best_gossip(many, Mixture(2, 3))
     assert "capacity_scale" in str(refused.value.hint)
     assert capacity_scale(many, Mixture(2, 3)) == pytest.approx(1 / 0.9)
 
@@ -211,7 +211,7 @@ def test_without_scipy_only_the_probabilities_are_missing(
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     network = Network((1.0,) * 4, SLOW_ONE)
     assert capacity_scale(network, Mixture(1, 1)) == pytest.approx(0.125)
-    assert capacity(network, Mixture(1, 3)).gain == 1.0
+    assert best_gossip(network, Mixture(1, 3)).gain == 1.0
     with pytest.raises(MissingExtraError, match="scipy") as refused:
-        capacity(network, Mixture(1, 1))
+        best_gossip(network, Mixture(1, 1))
     assert refused.value.hint == "pip install 'dmoa[sim]'"
