@@ -22,6 +22,10 @@ NODES = 8
 LAYERS = 3
 FANOUT = 7
 QUERIES = 20
+CROWD = 120
+"""Queries, where there is room for them."""
+ROOMY = 65
+"""Jobs that a queue holds in worlds where many ask."""
 PATIENCE = 12.0
 """Seconds: the longest that a user waits in these worlds."""
 
@@ -29,17 +33,18 @@ PATIENCE = 12.0
 def draw_world(seed: int) -> World:
     """Draw nodes, weather, limits and timing."""
     rng = Random(f"{seed}/world")
-    mean = rng.choice([0.0, 0.1, 1.0, 4.0])
-    gossip = rng.choice([0.5, 2.0, 5.0])
+    crowded = rng.random() < 0.2
+    mean = 1.0 if crowded else rng.choice([0.0, 0.1, 1.0, 4.0])
+    gossip = 0.5 if crowded else rng.choice([0.5, 2.0, 5.0])
     return World(
         nodes=rng.randint(1, NODES),
         service=Fixed(mean) if mean == 0.0 or rng.random() < 0.3 else Exponential(mean),
         seed=seed,
         faults=Faults.draw(rng),
-        slots=rng.randint(1, 3),
+        slots=1 if crowded else rng.randint(1, 3),
         limits=Limits(
-            queue_jobs=rng.choice([1, 2, 4, 64]),
-            queue_bytes=rng.choice([1_500, 5_000, 1_000_000]),
+            queue_jobs=ROOMY if crowded else rng.choice([1, 2, 4, 64]),
+            queue_bytes=1_000_000 if crowded else rng.choice([1_500, 5_000, 1_000_000]),
             proposal_bytes=rng.choice([16, 100, 1000]),
             view=rng.choice([1, 3, 128]),
             remembered=rng.choice([4096, 4096, 4096, 4]),
@@ -87,7 +92,8 @@ class Fate:
         rng, faults = self.rng, self.world.faults
         nodes = [NodeId(f"n{number}") for number in range(1, self.world.nodes + 1)]
         span = rng.choice([0.0, 5.0, 20.0])
-        for _ in range(rng.randint(1, QUERIES)):
+        most = CROWD if self.world.limits.queue_jobs == ROOMY else QUERIES
+        for _ in range(rng.randint(1, most)):
             self._ask(
                 rng.uniform(0.0, span),
                 rng.choice(nodes),

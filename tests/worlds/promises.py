@@ -52,6 +52,9 @@ def watch(agent: Agent) -> None:
     }
     assert seated == alive, "own jobs without a seat, or seats without a job"
     assert len(agent.queue) <= agent.limits.queue_jobs + agent.queue.slots
+    bound, most = agent.policy.peer_jobs, agent.policy.own_queries
+    assert bound is None or agent.queue._foreign <= bound, "more peers' jobs than the policy takes"
+    assert most is None or agent.queries <= most, "more own queries than the policy takes"
 
 
 def _order(agent: Agent, entry: Entry) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from dmoa.core import bench, home
 from dmoa.core.agent import Agent
 from dmoa.core.bench import Bench
 from dmoa.core.effects import Report, Send
@@ -19,7 +20,7 @@ from dmoa.core.wants import Wants
 
 from .dream import run_world
 
-SEEDS = 60
+SEEDS = 200
 """Worlds within which a planted bug must be found."""
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -110,8 +111,8 @@ def jump_the_queue(patch: pytest.MonkeyPatch) -> None:
 
 
 def ask_one_peer_twice(patch: pytest.MonkeyPatch) -> None:
-    def sample(self, count: int, now: float, rng) -> list[NodeId]:
-        living = self.living(now)
+    def sample(self, count: int, now: float, rng, besides=()) -> list[NodeId]:
+        living = [node for node in self.living(now) if node not in besides]
         return [rng.choice(living) for _ in range(min(count, len(living)))]
 
     patch.setattr(View, "sample", sample)
@@ -155,10 +156,8 @@ def answer_for_the_withdrawn(patch: pytest.MonkeyPatch) -> None:
 def hide_a_loss(patch: pytest.MonkeyPatch) -> None:
     end = Query.end
 
-    def silent(self, *args):
-        visit = end(self, *args)
-        self.degraded.pop()
-        return visit
+    def silent(self, *args, missed=True):  # noqa: ARG001
+        return end(self, *args, missed=False)
 
     patch.setattr(Query, "end", silent)
 
@@ -167,12 +166,55 @@ def draw_dice_of_its_own(patch: pytest.MonkeyPatch) -> None:
     """An agent whose choice depends on more than its own events cannot be replayed."""
     sample, dice = View.sample, iter(range(10**9))
 
-    def drifting(self, count: int, now: float, rng) -> list[NodeId]:
-        peers = sample(self, count, now, rng)
+    def drifting(self, count: int, now: float, rng, besides=()) -> list[NodeId]:
+        peers = sample(self, count, now, rng, besides)
         turn = next(dice) % (len(peers) or 1)
         return peers[turn:] + peers[:turn]
 
     patch.setattr(View, "sample", drifting)
+
+
+def forget_the_order(patch: pytest.MonkeyPatch) -> None:
+    """Whatever the policy says, first come is first served."""
+    begin = Queue.__init__
+    patch.setattr(Queue, "__init__", lambda self, **how: begin(self, **{**how, "order": "fcfs"}))
+
+
+def retry_without_end(patch: pytest.MonkeyPatch) -> None:
+    seat = Home._seat
+
+    def forgetful(self, query, *how) -> None:
+        query.retried = 0
+        seat(self, query, *how)
+
+    patch.setattr(Home, "_seat", forgetful)
+
+
+def spare_who_is_needed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(home, "needed", lambda seats, spare, missing: max(1, seats - spare - missing - 1))
+
+
+def take_whoever_comes(patch: pytest.MonkeyPatch) -> None:
+    """A peer never declines for its policy."""
+    patch.setattr(bench, "declines", lambda _length, _bound: False)
+
+
+def take_whatever_is_asked(patch: pytest.MonkeyPatch) -> None:
+    """A home never refuses for its policy."""
+    patch.setattr(home, "declines", lambda _length, _bound: False)
+
+
+def shrink_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """A crowded home leaves layers out, and does not say so."""
+    shrunk = Home._shrunk
+
+    def silent(self, query, crowd):
+        before = list(query.degraded)
+        fanout = shrunk(self, query, crowd)
+        query.degraded[:] = before
+        return fanout
+
+    patch.setattr(Home, "_shrunk", silent)
 
 
 PLANTS = [
@@ -192,6 +234,12 @@ PLANTS = [
     answer_for_the_withdrawn,
     hide_a_loss,
     draw_dice_of_its_own,
+    forget_the_order,
+    retry_without_end,
+    spare_who_is_needed,
+    take_whoever_comes,
+    take_whatever_is_asked,
+    shrink_in_silence,
 ]
 
 

@@ -142,6 +142,11 @@ class Home:
         if query.aggregating:
             return []
         peers = self._peers(wanted + spares(self.policy.spare, crowd) if wanted else 0, now)
+        if peers and wanted < query.asked.mixture.fanout:
+            query.degraded.append(
+                f"narrow: the network holds {crowd:.1f} jobs per slot; "
+                f"layer {query.layer} asks {wanted} of {query.asked.mixture.fanout} peers"
+            )
         spare = max(0, len(peers) - wanted)
         query.needed = needed(1 + len(peers), spare, self.policy.missing)
         if len(peers) < wanted:
@@ -166,17 +171,13 @@ class Home:
             return asked.fanout
         steps = self._ladder(asked)
         step = steps[rung([each.visits for each in steps], crowd)]
-        busy = f"the network holds {crowd:.1f} jobs per slot"
         if query.layer > step.layers:
             query.degraded.append(
-                f"shallow: {busy}; home aggregates in place of layer {query.layer}"
+                f"shallow: the network holds {crowd:.1f} jobs per slot; "
+                f"home aggregates in place of layer {query.layer}"
             )
             query.layer = query.layers + 1
-        elif step.fanout < asked.fanout:
-            query.degraded.append(
-                f"narrow: {busy}; layer {query.layer} asks {step.fanout} of {asked.fanout} peers"
-            )
-        return min(step.fanout, asked.fanout)
+        return step.fanout
 
     def _ladder(self, asked: Mixture) -> tuple[Mixture, ...]:
         """Look a ladder up; there are no more than mixtures within the limits."""

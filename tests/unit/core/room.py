@@ -13,6 +13,7 @@ from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import Farewell, Gossip, Message, Propose
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId, Role
+from dmoa.core.policy import PAPER, Policy
 
 HI = (Turn("user", "hi"),)
 
@@ -52,6 +53,7 @@ class Room:
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
     profile: Profile = field(default_factory=lambda: Profile("toy"))
+    policy: Policy = PAPER
     seed: int = 0
     now: float = 0.0
     agents: dict[str, Agent] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class Room:
             incarnation=incarnation,
             limits=self.limits,
             timing=self.timing,
+            policy=self.policy,
         )
         self.effects[name] = []
         return self.agents[name]

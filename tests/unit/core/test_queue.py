@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dmoa.core.job import Turn
@@ -100,3 +102,49 @@ def test_who_is_in_service_cannot_be_withdrawn_and_who_waits_cannot_be_finished(
 def test_a_queue_without_room_is_none(shape: dict[str, int]) -> None:
     with pytest.raises(AssertionError):
         Queue(size=1, **shape)
+
+
+def aged(id: str, age: float, entered: float) -> Entry:
+    job = replace(make_job(id), age=age)
+    return Entry(job, own=False, entered=entered, expires=100.0)
+
+
+def test_the_oldest_prompt_goes_first_where_the_policy_has_it() -> None:
+    queue = Queue(slots=9, jobs=9, size=10_000, order="oldest")
+    for name, age, entered in (
+        ("b/1/1/1.1", 1.0, 3.0),
+        ("b/1/2/1.1", 5.0, 4.0),
+        ("b/1/3/1.1", 0, 1),
+    ):
+        assert queue.enter(aged(name, age, entered))
+    assert drain(queue) == ["b/1/2/1.1", "b/1/3/1.1", "b/1/1/1.1"]
+
+
+def test_the_later_layer_goes_first_where_the_policy_has_it() -> None:
+    queue = Queue(slots=9, jobs=9, size=10_000, order="later")
+    for number, name in enumerate(("b/1/1/1.1", "b/1/2/2.1", "b/1/3/3.0", "b/1/4/2.1")):
+        assert queue.enter(aged(name, 0.0, float(number)))
+    assert drain(queue) == ["b/1/3/3.0", "b/1/2/2.1", "b/1/4/2.1", "b/1/1/1.1"]
+
+
+def test_a_job_that_comes_back_takes_a_new_place() -> None:
+    queue = Queue(slots=1, jobs=9, size=10_000)
+    for name in ("b/1/1/1.1", "b/1/2/1.1"):
+        queue.enter(entry(name))
+    queue.withdraw(JobId("b/1/1/1.1"))
+    queue.enter(entry("b/1/1/1.1"))
+    assert drain(queue) == ["b/1/2/1.1"]
+
+
+def test_what_was_withdrawn_is_swept_out() -> None:
+    queue = Queue(slots=1, jobs=9, size=10_000)
+    queue.enter(entry("b/1/served/1.1"))
+    assert drain(queue) == ["b/1/served/1.1"]
+    queue.enter(entry("b/1/0/1.1"))
+    for number in range(1, 1000):
+        queue.enter(entry(f"b/1/{number}/1.1"))
+        queue.withdraw(JobId(f"b/1/{number}/1.1"))
+        queue.check()
+    assert len(queue._heap) < 100
+    queue.finish(JobId("b/1/served/1.1"))
+    assert drain(queue) == ["b/1/0/1.1"]

@@ -105,3 +105,49 @@ def test_every_peer_is_drawn_about_as_often_as_any() -> None:
 def test_a_sample_depends_on_the_dice_alone() -> None:
     one, other = view_of("abcdef"), view_of("fedcba")
     assert one.sample(3, 0.0, Random(5)) == other.sample(3, 0.0, Random(5))
+
+
+def standing(node: str, length: int, service_time: float, slots: int = 1) -> Digest:
+    return Digest(NodeId(node), 1, 1, "toy", slots, length=length, service_time=service_time)
+
+
+def test_the_lightest_of_twice_as_many_are_chosen() -> None:
+    view = View(size=99, silence=5.0)
+    for number in range(9):
+        view.hear(standing(f"n{number}", number, 1.0), 0.0)
+    for seed in range(50):
+        chosen = view.lightest(2, 0.0, Random(seed))
+        drawn = view.sample(4, 0.0, Random(seed))
+        assert chosen == sorted(drawn)[:2]
+    assert view.lightest(9, 0.0, Random(1)) == [f"n{number}" for number in range(9)]
+    assert len(view.lightest(99, 0.0, Random(1))) == 9
+    assert view.lightest(3, 0.0, Random(1), besides=[NodeId("n0")])[0] != "n0"
+
+
+def test_a_fast_peer_with_a_queue_is_lighter_than_a_slow_one_without() -> None:
+    view = View(size=99, silence=5.0)
+    view.hear(standing("slow", 0, 9.0), 0.0)
+    view.hear(standing("fast", 3, 1.0), 0.0)
+    assert view.lightest(1, 0.0, Random(0)) == ["fast"]
+
+
+def test_slots_share_the_burden() -> None:
+    view = View(size=99, silence=5.0)
+    view.hear(standing("narrow", 3, 1.0), 0.0)
+    view.hear(standing("wide", 7, 1.0, slots=4), 0.0)
+    assert view.lightest(1, 0.0, Random(0)) == ["wide"]
+
+
+def test_an_unmeasured_peer_is_taken_to_be_as_fast_as_the_others() -> None:
+    view = View(size=99, silence=5.0)
+    view.hear(standing("known", 1, 2.0), 0.0)
+    view.hear(standing("unknown", 2, 0.0), 0.0)
+    assert view.lightest(1, 0.0, Random(0)) == ["known"]
+
+
+def test_a_crowd_is_counted_per_slot_over_the_living() -> None:
+    view = View(size=99, silence=5.0)
+    assert view.crowd(2.0, 0.0) == 2.0
+    view.hear(standing("a", 8, 1.0, slots=2), 0.0)
+    assert view.crowd(2.0, 0.0) == 3.0
+    assert view.crowd(2.0, 5.0) == 2.0, "it fell silent"
