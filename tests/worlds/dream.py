@@ -70,7 +70,7 @@ def draw_policy(rng: Random) -> Policy:
         order=rng.choice(ORDERS),
         spare=rng.choice([0, 0, 1, 2]),
         missing=rng.choice([0, 0, 1, 3]),
-        retries=rng.choice([0, 1, 3]),
+        retries=rng.choice([0, 1, 1, 2]),
         peer_jobs=rng.choice([None, 1, 2]),
         own_queries=rng.choice([None, None, 1, 3]),
         adaptive=rng.random() < 0.5,
