@@ -81,7 +81,8 @@ def draws(network: Network, mixture: Mixture, gossip: Gossip | None = None) -> t
     """Compute how often each node is drawn for a layer: sum_i lambda_i q_ij per second.
 
     Without `gossip` peers are drawn uniformly: q_ij = k / (n-1), or k / degree(i) on the
-    network's graph. Takes O(n) steps on the complete graph, O(edges) on another.
+    network's graph. Takes O(n) steps on the complete graph, O(edges) on another. Where M or
+    k is 0 nobody is drawn, whatever `gossip` says.
     """
     network.check(mixture)
     rates, nodes = network.arrival_rates, network.nodes

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import doctest
 import inspect
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +42,10 @@ def test_the_example_of_the_face_is_true() -> None:
     room: dict[str, object] = {}
     exec(example[1].replace("best_gossip(network", "gain = best_gossip(network"), room)  # noqa: S102  (our own words)
     assert room["gain"] == pytest.approx(2.0)
+
+
+def test_the_examples_of_the_paper_on_theory_are_true() -> None:
+    paper = Path(__file__).parents[3] / "docs" / "theory.md"
+    done = doctest.testfile(str(paper), module_relative=False)
+    assert done.attempted >= 5
+    assert done.failed == 0
