@@ -55,6 +55,7 @@ jobs = st.builds(
     proposals=st.lists(text, max_size=4).map(tuple),
     sampling=samplings,
     patience=seconds,
+    age=seconds,
     options=text,
 )
 digests = st.builds(
@@ -195,6 +196,7 @@ def test_a_piece_is_short() -> None:
         (forge(make_job(), job__id="x" * 201), "job.id"),
         (forge(make_job(), job__query="x" * 201), "job.query"),
         (forge(make_job(), job__patience=-1), "patience"),
+        (forge(make_job(), job__age=-1), "age"),
         (forge(make_job(), job__patience="5"), "float"),
         (forge(make_job(), job__patience=None), "float"),
         (forge(make_job(), job__proposals=["x"] * 34), "34 proposals"),

@@ -160,6 +160,7 @@ def _check_job(job: Job, limits: Limits) -> None:
     for turn in job.turns:
         _check_turn(turn)
     _seconds("job.patience", job.patience)
+    _seconds("job.age", job.age)
     _check_sampling(job.sampling)
 
 
