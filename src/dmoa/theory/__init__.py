@@ -14,6 +14,7 @@ What needs numpy is fetched when it is asked for.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from dmoa.core.mixture import Mixture
 from dmoa.core.network import Costs, Network
@@ -42,11 +43,15 @@ from dmoa.theory.laws import (
 )
 from dmoa.theory.overload import Overload, fluid_overload
 
+if TYPE_CHECKING:
+    from dmoa.theory.latency import Latency, Prediction, predict, quick_mean
+
 __all__ = [
     "Capacity",
     "Costs",
     "Exponential",
     "Fixed",
+    "Latency",
     "Law",
     "LogNormal",
     "Measured",
@@ -54,6 +59,7 @@ __all__ = [
     "Network",
     "Overload",
     "Pareto",
+    "Prediction",
     "Tokens",
     "arrival_rate_max",
     "arrival_rate_scale_max",
@@ -65,13 +71,15 @@ __all__ = [
     "fluid_overload",
     "is_stable",
     "parse_law",
+    "predict",
+    "quick_mean",
     "uniform_gossip",
     "utilisation",
     "utilisation_of_slowest",
     "utilisations",
 ]
 
-_LATER: dict[str, str] = {}
+_LATER = dict.fromkeys(("Latency", "Prediction", "predict", "quick_mean"), "dmoa.theory.latency")
 """Public names of modules that import numpy, each with its module."""
 
 
