@@ -82,7 +82,9 @@ class Network:
                     hint="give queries per second at each node, 0 or more",
                 )
             if self.slots[node] < 1:
-                raise NetworkShapeError(f"node {node + 1} needs a slot at least")
+                raise NetworkShapeError(
+                    f"node {node + 1} needs a slot at least", hint="give 1 slot or more"
+                )
         if self.graph is not None:
             _check_graph(self.graph, nodes)
 
@@ -99,7 +101,9 @@ class Network:
     ) -> Network:
         """Describe `nodes` equal nodes, as the paper does."""
         if nodes < 1:
-            raise NetworkShapeError(f"a network of {nodes} nodes cannot be")
+            raise NetworkShapeError(
+                f"a network of {nodes} nodes cannot be", hint="give 1 node or more"
+            )
         return cls((arrival_rate,) * nodes, (service_time,) * nodes, (slots,) * nodes, costs, graph)
 
     @property
@@ -131,18 +135,29 @@ class Network:
 
 def _check_graph(graph: tuple[tuple[int, ...], ...], nodes: int) -> None:
     if len(graph) != nodes:
-        raise NetworkShapeError(f"a graph of {len(graph)} nodes does not fit {nodes} nodes")
+        raise NetworkShapeError(
+            f"a graph of {len(graph)} nodes does not fit {nodes} nodes",
+            hint="list the peers of each node, in the order of the nodes",
+        )
     for node, peers in enumerate(graph):
         if len(dict.fromkeys(peers)) != len(peers) or node in peers:
-            raise NetworkShapeError(f"node {node + 1} has itself as a peer, or one twice")
+            raise NetworkShapeError(
+                f"node {node + 1} has itself as a peer, or one twice",
+                hint="list each peer once; home itself always proposes anyway",
+            )
         for other in peers:
             if not 0 <= other < nodes:
                 raise NetworkShapeError(
-                    f"node {node + 1} has the peer {other + 1}, who is not there"
+                    f"node {node + 1} has the peer {other + 1}, who is not there",
+                    hint=f"the nodes are 1 to {nodes}",
                 )
+    linked: list[list[int]] = [list(peers) for peers in graph]
+    for node, peers in enumerate(graph):  # who is only drawn by others is connected as well
+        for other in peers:
+            linked[other].append(node)
     reached, edge = {0: None}, [0]
     while edge:
-        for other in graph[edge.pop()]:
+        for other in linked[edge.pop()]:
             if other not in reached:
                 reached[other] = None
                 edge.append(other)

@@ -113,3 +113,8 @@ def test_alone_the_fanout_does_not_matter() -> None:
     lonely = Network.alike(1, arrival_rate=1.0)
     for mixture in (ALONE, Mixture(0, 9), Mixture(3, 0)):
         lonely.check(mixture)
+
+
+def test_who_is_only_drawn_by_others_is_connected_too() -> None:
+    for graph in (((1,), ()), ((), (0,))):
+        assert Network.alike(2, arrival_rate=1.0, graph=graph).graph == graph
