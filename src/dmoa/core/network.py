@@ -151,6 +151,16 @@ def _check_graph(graph: tuple[tuple[int, ...], ...], nodes: int) -> None:
                     f"node {node + 1} has the peer {other + 1}, who is not there",
                     hint=f"the nodes are 1 to {nodes}",
                 )
+    reached = _reached(graph)
+    if reached < nodes:
+        raise NetworkShapeError(
+            f"the graph is disconnected: from node 1, {reached} of {nodes} can be reached",
+            hint="add the missing links, or treat the parts as networks of their own",
+        )
+
+
+def _reached(graph: tuple[tuple[int, ...], ...]) -> int:
+    """Count the nodes that are connected to the first, whichever way their links go."""
     linked: list[list[int]] = [list(peers) for peers in graph]
     for node, peers in enumerate(graph):  # who is only drawn by others is connected as well
         for other in peers:
@@ -161,8 +171,4 @@ def _check_graph(graph: tuple[tuple[int, ...], ...], nodes: int) -> None:
             if other not in reached:
                 reached[other] = None
                 edge.append(other)
-    if len(reached) < nodes:
-        raise NetworkShapeError(
-            f"the graph is disconnected: from node 1, {len(reached)} of {nodes} can be reached",
-            hint="add the missing links, or treat the parts as networks of their own",
-        )
+    return len(reached)
