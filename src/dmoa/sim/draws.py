@@ -21,10 +21,10 @@ UNIT = 2.0**-53
 
 SERVICE, SERVICE_TOO, QUERY, QUERY_TOO, PEERS, RETRY = range(1, 7)
 """The purposes: two for a service time, two for the query's own normal, peers; from `RETRY` on
-one for each retry."""
+another peer, by how many were asked before."""
 SEATS_MAX = 1 << 20
 RETRIES_MAX = 1000
-"""The seats and retries of a layer that a name has room for."""
+"""The seats of a layer that a name has room for, without retries and with them."""
 
 
 def mix(start: int, count: int) -> int:
@@ -53,7 +53,7 @@ def mix_compiled(word: Any, signed: Any) -> Callable[[int, int], int]:
 
 def dice(seed: int, number: int) -> int:
     """Make the dice of one query, from its number (from 0); `seed` is folded."""
-    return mix(mix(seed, 1), number)
+    return mix(seed, number)
 
 
 def toss(query: int, layer: int, seat: int, purpose: int) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from dmoa.core.policy import CANDIDATES, ORDERS, ladder
 from dmoa.errors import UsageError
 from dmoa.sim.arrivals import Window
-from dmoa.sim.draws import PEERS, RETRIES_MAX, SEATS_MAX, fold, toss, unit_service
+from dmoa.sim.draws import PEERS, RETRIES_MAX, RETRY, SEATS_MAX, fold, toss, unit_service
 from dmoa.sim.setting import Setting
 
 Ints = list[int]
@@ -26,9 +26,9 @@ Floats = list[float]
 """Numbers in a row, likewise."""
 
 (LAYERS, FANOUT, NODES, SEED, LAW, GRAPH, WIDTH, LOADED, ORDER) = range(9)
-(SPARE, MISSING, RETRIES, PEER_JOBS, OWN_QUERIES, ADAPTIVE, ROOMS) = range(9, 16)
+(SPARE, MISSING, RETRIES, PEER_JOBS, OWN_QUERIES, ADAPTIVE, ROOMS, COUNTED) = range(9, 17)
 """Where `Rules.whole` has what. `WIDTH` is the seats that a layer can have, retries included;
-`ROOMS` is the most slots of a node."""
+`ROOMS` is the most slots of a node, `COUNTED` the first query that counts."""
 (A, B, C, FIRST, LATER, AGGREGATION, GOSSIP, BEGIN, END, STEP) = range(10)
 """Where `Rules.real` has what: the law's numbers, the costs, seconds."""
 SAMPLES = 512
@@ -70,13 +70,20 @@ def blank(size: int, *, arrays: bool, whole: bool = True) -> Any:
     return [0] * size if whole else [0.0] * size
 
 
+def longer(values: Any, more: int) -> Any:
+    """Lay out the same, and `more` zeros behind."""
+    if isinstance(values, list):
+        return cast("list[Any]", values) + [0] * more
+    return np.concatenate([values, np.zeros(more, dtype=values.dtype)])
+
+
 def rules_of(setting: Setting, counted: Window, *, arrays: bool) -> Rules:
     """Write a setting as numbers."""
     network, mixture, policy = setting.network, setting.mixture, setting.policy
     width = 1 + mixture.fanout + policy.spare + policy.retries
-    if width > SEATS_MAX or policy.retries > RETRIES_MAX:
+    if width > (RETRIES_MAX if policy.retries else SEATS_MAX):
         raise UsageError(f"a layer of {width} seats is more than can be simulated")
-    whole = [0] * 16
+    whole = [0] * 17
     whole[LAYERS], whole[FANOUT] = mixture.layers, mixture.fanout
     whole[NODES], whole[SEED], whole[LAW] = network.nodes, fold(setting.seed), setting.law.code
     whole[GRAPH], whole[WIDTH] = int(network.graph is not None), width
@@ -85,6 +92,7 @@ def rules_of(setting: Setting, counted: Window, *, arrays: bool) -> Rules:
     whole[PEER_JOBS] = -1 if policy.peer_jobs is None else policy.peer_jobs
     whole[OWN_QUERIES] = -1 if policy.own_queries is None else policy.own_queries
     whole[ADAPTIVE], whole[ROOMS] = int(policy.adaptive), max(network.slots)
+    whole[COUNTED] = counted.first
     costs, span = network.costs, counted.end - counted.begin
     real = [*setting.law.numbers, costs.first, costs.later, costs.aggregation]
     real += [setting.gossip, counted.begin, counted.end, span / SAMPLES]
@@ -139,7 +147,7 @@ def draw_peers(  # noqa: C901  (one loop, as the compiler likes it)
     if whole[GRAPH] > 0:
         first = rules.row[home]
         known = rules.row[home + 1] - first
-    purpose = PEERS if excluded == 0 else PEERS + excluded
+    purpose = PEERS if excluded == 0 else RETRY + excluded
     found, step = 0, 0
     while found < count and step < known:
         place = step + int(toss(query, layer, step, purpose) * (known - step))

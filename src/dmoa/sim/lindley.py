@@ -13,9 +13,11 @@ the kernel may see otherwise.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import NamedTuple
 
 from dmoa.core.policy import Policy
+from dmoa.errors import UsageError
 from dmoa.sim.draws import dice
 from dmoa.sim.kernel_heap import pop, push
 from dmoa.sim.kernel_rules import (
@@ -32,18 +34,24 @@ from dmoa.sim.kernel_rules import (
     Rules,
     blank,
     draw_peers,
+    longer,
     scratch_size,
     service_seconds,
 )
+from dmoa.sim.tally import Sums
 
-(ASKED, DONE, SIZE, USED, SPARE_PLACE, OUT, JOBS) = range(7)
-"""Where `Line.counts` has what: queries asked, arrivals of the chunk that are done, queries in
-the heap, places used, the first of those free again, answers written, jobs begun."""
+(DONE, OUT, ASKED, SIZE, USED, SPARE_PLACE, JOBS) = range(7)
+"""Where `Line.counts` has what: arrivals of the chunk that are done, answers written, queries
+asked, queries in the heap, places used, the first of those free again, jobs begun."""
 (WAITING, LENGTH) = range(2)
 """Where `Line.sums` has what: seconds that jobs waited, and that they were there."""
 
 MORE, FULL, CROWDED = range(3)
 """Why `advance` returns: it wants the next chunk, its answers taken, or more places."""
+
+
+PLACES_MAX = 1 << 27
+"""Queries under way that are ever held: some 6 GB."""
 
 
 class Line(NamedTuple):
@@ -78,12 +86,12 @@ def is_exact(policy: Policy) -> bool:
     return policy == Policy()
 
 
-def start(rules: Rules, *, places: int, answers: int, arrays: bool) -> Line:
-    """Begin a run with room for `places` queries under way, `answers` before they are taken."""
+def start(rules: Rules, *, room: int, answers: int, arrays: bool) -> Line:
+    """Begin a run with `room` for queries under way, `answers` before they are taken."""
     nodes = len(rules.slots)
     counts = blank(8, arrays=arrays)
     counts[SPARE_PLACE] = -1
-    kept = [blank(places, arrays=arrays, whole=bool(whole)) for whole in (0, 1, 1, 1, 1, 0)]
+    kept = [blank(room, arrays=arrays, whole=bool(whole)) for whole in (0, 1, 1, 1, 1, 0)]
     out = [blank(answers, arrays=arrays, whole=bool(whole)) for whole in (1, 0, 0, 1)]
     return Line(
         counts,
@@ -94,6 +102,32 @@ def start(rules: Rules, *, places: int, answers: int, arrays: bool) -> Line:
         blank(scratch_size(rules), arrays=arrays),
         *kept,
         *out,
+    )
+
+
+def grown(line: Line) -> Line:
+    """Make room for half as many queries more."""
+    if len(line.asked) >= PLACES_MAX:
+        raise UsageError(
+            f"more than {len(line.asked)} queries are under way: the network is overloaded "
+            "beyond what can be held",
+            hint="ask for fewer queries, or a lower arrival rate",
+        )
+    for name in ("times", "orders", "items", "homes", "layers", "asked"):
+        line = line._replace(**{name: longer(getattr(line, name), len(line.asked) // 2)})
+    return line
+
+
+def sums_of(line: Line) -> Sums:
+    """Sum up what was measured so far."""
+    backlog = [float(each) for each in accumulate(line.backlog)][: SAMPLES + 1]
+    return Sums(
+        waiting=float(line.sums[WAITING]),
+        length=float(line.sums[LENGTH]),
+        busy=[float(each) for each in line.busy],
+        backlog=backlog,
+        jobs=int(line.counts[JOBS]),
+        ahead=int(backlog[-1]),
     )
 
 

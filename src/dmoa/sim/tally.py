@@ -97,7 +97,8 @@ class Sums:
 
     `waiting` and `length` are seconds of jobs in all nodes together, `busy` those in service
     of each node. `backlog` are the jobs in the network at evenly spaced moments from begin to
-    end. `jobs` counts services that ended, `refused` the counted queries that were refused.
+    end. `jobs` counts services that ended, with the ends of `ahead` that were only foreseen, and
+    `refused` the counted queries that were refused.
     """
 
     waiting: float
@@ -106,6 +107,7 @@ class Sums:
     backlog: Sequence[float]
     jobs: int
     refused: int = 0
+    ahead: int = 0
 
 
 class Tally:
@@ -158,6 +160,7 @@ class Tally:
         network, span = self._setting.network, counted.end - counted.begin
         asked, per = counted.queries - counted.first, 1.0 / span if span > 0.0 else 0.0
         mean_proposals = proposals / sojourns.count if sojourns.count else nan
+        jobs = sums.jobs if followed else sums.jobs - sums.ahead
         busy = zip(sums.busy, network.slots, strict=True)
         return Outcome(
             asked=asked,
@@ -178,8 +181,8 @@ class Tally:
             utilisation=tuple(float(each) * per / slots for each, slots in busy),
             growth=growth(sums.backlog, span) / network.nodes,
             span=span,
-            jobs=sums.jobs,
-            events=sums.jobs + counted.queries,
+            jobs=jobs,
+            events=jobs + counted.queries,
             cpu_seconds=cpu_seconds,
             engine=engine,
         )
