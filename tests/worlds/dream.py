@@ -11,10 +11,13 @@ from dmoa.core.history import replay
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId, QueryId
-from dmoa.core.policy import ORDERS, PAPER, Policy
+from dmoa.core.network import Costs, Network
+from dmoa.core.policy import ORDERS, PAPER, POLICIES, Policy
 from dmoa.sim.faults import Faults
+from dmoa.sim.links import Links, Uniform, draw_partition
+from dmoa.sim.services import PerNode
 from dmoa.sim.world import World
-from dmoa.theory.laws import Exponential, Fixed
+from dmoa.theory.laws import Exponential, Fixed, Law, LogNormal
 
 from .promises import EPSILON, Life, ended_well, rests, watch
 
@@ -28,20 +31,24 @@ ROOMY = 65
 """Jobs that a queue holds in worlds where many ask."""
 PATIENCE = 12.0
 """Seconds: the longest that a user waits in these worlds."""
+SLOW = 60.0
+"""Seconds within which the slowest link has delivered."""
 
 
 def draw_world(seed: int) -> World:
-    """Draw nodes, weather, limits and timing."""
-    rng = Random(f"{seed}/world")
+    """Draw nodes, weather, limits, timing and policy; what else there is, from other dice."""
+    rng, places = Random(f"{seed}/world"), Random(f"{seed}/places")
     crowded = rng.random() < 0.2
     mean = 1.0 if crowded else rng.choice([0.0, 0.1, 1.0, 4.0])
     gossip = 0.5 if crowded else rng.choice([0.5, 2.0, 5.0])
+    nodes = rng.randint(1, NODES)
+    named, unlike = places.random() < 0.1, places.random() < 0.2 and not crowded
     return World(
-        nodes=rng.randint(1, NODES),
+        nodes=nodes,
         service=Fixed(mean) if mean == 0.0 or rng.random() < 0.3 else Exponential(mean),
         seed=seed,
         faults=Faults.draw(rng),
-        slots=1 if crowded else rng.randint(1, 3),
+        slots=draw_slots(rng, places, nodes, crowded=crowded, unlike=unlike),
         limits=Limits(
             queue_jobs=ROOMY if crowded else rng.choice([1, 2, 4, 64]),
             queue_bytes=1_000_000 if crowded else rng.choice([1_500, 5_000, 1_000_000]),
@@ -57,15 +64,57 @@ def draw_world(seed: int) -> World:
             deadline=rng.choice([1.0, PATIENCE / 2]),
             deadline_max=PATIENCE,
         ),
-        policy=rng.choice([PAPER, draw_policy(rng)]),
+        policy=places.choice([*POLICIES.values()]) if named else draw_policy(rng),
+        graph=draw_graph(places, nodes) if places.random() < 0.25 else None,
+        links=draw_links(places, nodes),
+        services=draw_services(places, nodes, mean, seed) if unlike else None,
         watch=watch,
         record=True,
     )
 
 
+def draw_slots(
+    rng: Random, places: Random, nodes: int, *, crowded: bool, unlike: bool
+) -> int | tuple[int, ...]:
+    """Draw how many jobs a node serves at once, for all alike or for each."""
+    alike = 1 if crowded else rng.randint(1, 3)
+    return tuple(places.randint(1, 3) for _ in range(nodes)) if unlike else alike
+
+
+def draw_graph(rng: Random, nodes: int) -> tuple[tuple[int, ...], ...]:
+    """Draw a connected graph: a tree, and some edges more, of which some lead one way."""
+    peers: list[dict[int, None]] = [{} for _ in range(nodes)]
+    for node in range(1, nodes):
+        other = rng.randrange(node)
+        peers[node][other] = peers[other][node] = None
+    for _ in range(rng.randint(0, nodes)):
+        one, other = rng.randrange(nodes), rng.randrange(nodes)
+        if one != other:
+            peers[one][other] = None
+    return tuple(tuple(sorted(each)) for each in peers)
+
+
+def draw_links(rng: Random, nodes: int) -> Links:
+    """Draw what links do by themselves, beside what the weather does to them."""
+    delay = None
+    if rng.random() < 0.2:
+        delay = rng.choice([Fixed(0.05), Uniform(0.1, 0.4), LogNormal(0.2, cv=1.0)])
+    count = rng.randint(1, 2) if rng.random() < 0.25 else 0
+    partitions = tuple(draw_partition(rng, nodes, 15.0) for _ in range(count))
+    return Links(delay, loss=rng.choice([0.0, 0.0, 0.0, 0.05]), partitions=partitions)
+
+
+def draw_services(rng: Random, nodes: int, mean: float, seed: int) -> PerNode:
+    """Draw nodes and roles of unlike pace, around a mean."""
+    times = tuple(rng.choice([0.5, 1.0, 4.0]) for _ in range(nodes))
+    costs = Costs(1.0, rng.choice([1.0, 1.5]), rng.choice([1.0, 2.0]))
+    law: Law = Fixed(mean) if mean == 0.0 else LogNormal(mean, common=rng.choice([0.0, 0.5]))
+    return PerNode(Network((1.0,) * nodes, times, costs=costs), law, seed)
+
+
 def draw_policy(rng: Random) -> Policy:
-    """Draw a policy of any kind."""
-    return Policy(
+    """Draw the paper's policy, or one of any kind."""
+    drawn = Policy(
         choice=rng.choice(["uniform", "loaded"]),
         order=rng.choice(ORDERS),
         spare=rng.choice([0, 0, 1, 2]),
@@ -75,6 +124,7 @@ def draw_policy(rng: Random) -> Policy:
         own_queries=rng.choice([None, None, 1, 3]),
         adaptive=rng.random() < 0.5,
     )
+    return rng.choice([PAPER, drawn])
 
 
 @dataclass(slots=True)
@@ -158,7 +208,8 @@ def run_world(seed: int) -> World:
     world = draw_world(seed)
     fate = Fate(world, Random(f"{seed}/fate"))
     fate.run()
-    world.run(max(world.now, fate.last) + 2 * PATIENCE + 2 * world.faults.delay + EPSILON)
+    slowest = 2 * world.faults.delay + (SLOW if world.links.delay is not None else 0.0)
+    world.run(max(world.now, fate.last) + 2 * PATIENCE + slowest + EPSILON)
     while world.at_work:
         assert world.now < fate.last + 1000.0, "services never end"
         world.run(world.now + 5.0)

@@ -47,6 +47,7 @@ _BREAKS: tuple[FaultCode | Literal["empty"], ...] = (
     "too_long",
     "empty",
 )
+_SERVICE_ENDS = (Served, Faltered)
 _WOKE = Woke()
 _AT_ONCE = (0.0,)
 
@@ -92,6 +93,7 @@ class World:
     record: bool = False
     now: float = 0.0
     events: int = 0
+    services_ended: int = 0
     agents: dict[NodeId, Agent] = field(default_factory=dict[NodeId, Agent], init=False)
     queries: dict[QueryId, End] = field(default_factory=dict[QueryId, End], init=False)
     histories: dict[str, list[Record]] = field(default_factory=dict[str, list[Record]], init=False)
@@ -178,12 +180,20 @@ class World:
             for peer in self._knowing[node]:
                 self._schedule(self.now, peer, Received(node, Farewell()))
 
-    def ask(self, node: NodeId, mixture: Mixture, *, deadline: float | None = None) -> QueryId:
-        """Ask a query at a node now."""
+    def ask(
+        self,
+        node: NodeId,
+        mixture: Mixture,
+        *,
+        deadline: float | None = None,
+        turns: tuple[Turn, ...] | None = None,
+    ) -> QueryId:
+        """Ask a query at a node now; without `turns`, one that bears its name."""
         agent = self.agents[node]
         query = agent.mint()
         self.queries[query] = End(self.now)
-        turns = (Turn("user", f"question {query}"),)
+        if turns is None:
+            turns = (Turn("user", f"question {query}"),)
         self._tell(agent, Asked(query, turns, mixture, deadline=deadline))
         return query
 
@@ -197,24 +207,35 @@ class World:
 
     def run(self, until: float) -> None:
         """Let time pass up to `until` seconds."""
-        while self._heap and self._heap[0][0] <= until:
-            self.now, _, node, life, event = heappop(self._heap)
-            agent = self.agents.get(node)
-            if agent is None or life not in (0, self._lives[node]):
-                continue
-            if isinstance(event, Woke):
-                if self._awake.get(node) == self.now:
-                    del self._awake[node]
-                if agent.deadline > self.now:
-                    self._rouse(agent)
-                    continue
-            elif isinstance(event, Served | Faltered):
-                work = (node, life, event.job)
-                if work not in self._working:
-                    continue
-                self._working.discard(work)
-            self._tell(agent, event)
+        heap = self._heap
+        while heap and heap[0][0] <= until:
+            self.step()
         self.now = until
+
+    def step(self) -> None:
+        """Let the next thing happen, whenever that is; there is one as long as agents gossip."""
+        self.now, _, node, life, event = heappop(self._heap)
+        agent = self.agents.get(node)
+        if agent is None or life not in (0, self._lives[node]):
+            return
+        if isinstance(event, Woke):
+            if self._awake.get(node) == self.now:
+                del self._awake[node]
+            if agent.deadline > self.now:
+                self._rouse(agent)
+                return
+        elif isinstance(event, _SERVICE_ENDS):
+            work = (node, life, event.job)
+            if work not in self._working:
+                return
+            self._working.discard(work)
+            self.services_ended += 1
+        self._tell(agent, event)
+
+    @property
+    def next(self) -> float:
+        """When the next thing happens (seconds), if nothing else does before."""
+        return self._heap[0][0] if self._heap else inf
 
     @property
     def at_work(self) -> int:
