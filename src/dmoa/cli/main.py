@@ -14,13 +14,17 @@ from dmoa.cli.ask import ask
 from dmoa.cli.chat import chat
 from dmoa.cli.demo import demo
 from dmoa.cli.peers import peers
+from dmoa.cli.plan import plan
 from dmoa.cli.up import up
 from dmoa.errors import DmoaError
 
 INTERRUPTED = 128 + 2
 """Exit code after Ctrl-C, as a shell would say it."""
 
-_HEADINGS = {"Run a network": (demo, up, ask, chat, peers)}
+_HEADINGS = {
+    "Run a network": (demo, up, ask, chat, peers),
+    "Study a network": (plan,),
+}
 
 
 class Commands(click.Group):

@@ -21,8 +21,8 @@ DENSE = 0.5
 """The share of its peers that a node draws, from which on all are busy at the same times."""
 _HEAVY = 3.0
 """Pareto's shape, below which the waiting time has no variance."""
-_EQUAL = 1e-9
-"""Relative differences that are none."""
+EQUAL = 1e-9
+"""Relative differences that are none, but come of rounding."""
 
 
 def overloaded(network: Network, mixture: Mixture) -> tuple[float | None, tuple[str, ...]]:
@@ -30,7 +30,7 @@ def overloaded(network: Network, mixture: Mixture) -> tuple[float | None, tuple[
     why = "the network is not stable: queues and waiting grow without end"
     nodes = set(zip(network.arrival_rates, network.service_times, network.slots, strict=True))
     drawn = draws(network, mixture)
-    if len(nodes) > 1 or max(drawn) - min(drawn) > _EQUAL * max(drawn):
+    if len(nodes) > 1 or max(drawn) - min(drawn) > EQUAL * max(drawn):
         return None, (why, "the law of overload is known for equal nodes only")
     law = fluid_overload(
         mixture,
@@ -57,7 +57,7 @@ def refusals(mixture: Mixture, law: Law, rho: float) -> Iterable[str]:
         return
     if mixture.layers == 0:
         return
-    if rho > RHO_MAX:
+    if rho > RHO_MAX + EQUAL:
         yield f"above a rho of {RHO_MAX:g} latencies are not predicted: they would be too low"
     if law.cv < CV_MIN:
         yield (

@@ -29,7 +29,7 @@ from dmoa.core.network import Network
 from dmoa.core.stability import draws, utilisations
 from dmoa.errors import LawError
 from dmoa.theory.barrier import last_of, last_of_all
-from dmoa.theory.doubts import doubts_of, overloaded, refusals
+from dmoa.theory.doubts import EQUAL, doubts_of, overloaded, refusals
 from dmoa.theory.laws import LOG_NORMAL, Law, LogNormal
 from dmoa.theory.waiting import Grid, Kind, Row, Spectrum
 
@@ -78,8 +78,8 @@ class Prediction:
 
     @property
     def stable(self) -> bool:
-        """Tell whether all queues stay bounded."""
-        return max(self.utilisations) < 1.0
+        """Tell whether all queues stay bounded; not at a rho of 1, however it was rounded."""
+        return max(self.utilisations) < 1.0 - EQUAL
 
 
 def predict(network: Network, mixture: Mixture, law: Law) -> Prediction:
@@ -91,7 +91,7 @@ def predict(network: Network, mixture: Mixture, law: Law) -> Prediction:
     if law.mean != 1.0:
         raise LawError(f"the shape of service times needs a mean of 1, not {law.mean:g}")
     rho = utilisations(network, mixture)
-    if max(rho) >= 1.0:
+    if max(rho) >= 1.0 - EQUAL:
         goodput, doubts = overloaded(network, mixture)
         return Prediction(rho, None, (), (), (), (), goodput, doubts)
     goodput = fsum(network.arrival_rates)
