@@ -233,6 +233,11 @@ def test_a_heap_of_waiting_jobs_gives_the_least_first() -> None:
     assert started == sorted(started)
 
 
-def test_an_adaptive_policy_has_no_replay() -> None:
+def test_an_adaptive_replay_must_be_told_how_many_seats_there_were() -> None:
+    trace = one_query([[1.0, 2.0, 4.0], [8.0]], [[0, 2, 3]])
+    policy = Policy(adaptive=True)
     with pytest.raises(UsageError):
-        replay(NETWORK, Mixture(0, 0), Trace([], [], [], []), policy=Policy(adaptive=True))
+        replay(NETWORK, Mixture(1, 2), trace, policy=policy)
+    for seats, sojourn in [(3, 12.0), (2, 10.0), (1, 9.0), (0, 8.0)]:
+        told = replace(trace, seats=[[seats]])
+        assert replay(NETWORK, Mixture(1, 2), told, policy=policy).sojourns == (sojourn,)

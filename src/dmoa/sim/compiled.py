@@ -78,7 +78,9 @@ def _translated(
         if function is draws.mix:
             words: Any = import_module("numpy")
             function_too = draws.mix_compiled(words.uint64, words.int64)
-            done[function] = numba.njit(forceinline=True, _nrt=False)(function_too)
+            done[function] = numba.njit(
+                forceinline=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
+            )(function_too)
             return done[function]
         names = dict(function.__globals__)
         for name, called in _reached(function).items():
@@ -88,7 +90,13 @@ def _translated(
         if kept:
             done[function] = _cached(numba, twin)
         else:
-            done[function] = numba.njit(forceinline=True, error_model="numpy", _nrt=False)(twin)
+            done[function] = numba.njit(
+                forceinline=True,
+                error_model="numpy",
+                _nrt=False,
+                no_cpython_wrapper=True,
+                no_cfunc_wrapper=True,
+            )(twin)
     return done[function]
 
 

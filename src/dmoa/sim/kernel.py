@@ -7,8 +7,6 @@ before the slot is filled again; when a peer's job ends the slot is filled first
 has yet to hear of it. The policies are the core's own functions.
 """
 
-
-
 from __future__ import annotations
 
 from math import inf
@@ -54,6 +52,7 @@ from dmoa.sim.kernel_state import (
     DUE,
     ENDED,
     FREE_QUERY,
+    GAP,
     HEAD,
     HERE,
     HOME,
@@ -77,6 +76,7 @@ from dmoa.sim.kernel_state import (
     SEAT,
     SEATED,
     SERVED,
+    SOON,
     STAYED,
     STOPPING,
     TAIL,
@@ -204,19 +204,17 @@ def answer(rules: Rules, state: State, job: int) -> None:
 
 def served(rules: Rules, state: State, job: int) -> int:
     """A service ended, unless it was stopped before; tell the query that goes on, or -1."""
-    jobs, query = state.jobs, -1
-    if jobs[job + CONDITION] == SERVED:
+    jobs, condition, query = state.jobs, state.jobs[job + CONDITION], -1
+    if condition in (SERVED, STOPPING):
         leave(rules, state, job)
         state.counts[ENDED] += 1
+    if condition == SERVED:
         if jobs[job + SEAT] > 0:
             send(state, job, PROPOSAL)
         elif state.queries[jobs[job + QUERY] + AT] > rules.whole[LAYERS]:
             answer(rules, state, job)
         else:
             query = proposed(rules, state, job)
-    elif jobs[job + CONDITION] == STOPPING:
-        leave(rules, state, job)
-        state.counts[ENDED] += 1
     return query
 
 
@@ -253,55 +251,36 @@ def declined(rules: Rules, state: State, job: int) -> int:
     return settled(state, query)
 
 
-def hear(rules: Rules, state: State) -> None:
-    """Take the next message."""
-    counts, jobs = state.counts, state.jobs
-    item = state.ring[((2 * counts[HEAD]) & (len(state.ring) - 1)) + 1]
-    counts[HEAD] += 1
-    if counts[HEAD] == counts[TAIL]:
-        counts[HEAD] = counts[TAIL] = 0  # the begin of the ring is at hand
-    what = item % RECORD
-    job = item - what
-    node, query = jobs[job + NODE], -1
+def heard(rules: Rules, state: State, job: int, what: int) -> int:
+    """A message came; tell the query that goes on, or -1."""
     if what == PROPOSE:
         invited(rules, state, job)
     elif what == WITHDRAW:
         drop(rules, state, job)
     elif what == STOPPED:
-        if jobs[job + CONDITION] == STOPPING:
+        if state.jobs[job + CONDITION] == STOPPING:
             leave(rules, state, job)
-    else:
-        seated = is_seated(rules, state, job)
-        node = state.queries[jobs[job + QUERY] + HOME]
-        if seated and what == PROPOSAL:
-            query = proposed(rules, state, job)
-        elif seated:
-            query = declined(rules, state, job)
-    let_go(state, job)
-    if query >= 0:
-        go_on(rules, state, query)
-    fill(rules, state, node)
+    elif is_seated(rules, state, job):
+        return proposed(rules, state, job) if what == PROPOSAL else declined(rules, state, job)
+    return -1
 
 
-def end_service(rules: Rules, state: State) -> None:
-    """Let the service end that is due first."""
-    job, counts = state.items[0], state.counts
-    pop(state.times, state.orders, state.items, counts[DUE])
-    counts[DUE] -= 1
-    node = state.jobs[job + NODE]
-    query = served(rules, state, job)
-    let_go(state, job)
-    if query >= 0:
-        go_on(rules, state, query)
-    fill(rules, state, node)
+def sample(rules: Rules, state: State, now: float) -> None:
+    """Sample the backlog as it was up to now."""
+    counts, real = state.counts, rules.real
+    due = real[BEGIN] + counts[SAMPLE] * real[STEP]
+    while counts[SAMPLE] <= SAMPLES and due < now:
+        state.backlog[counts[SAMPLE]] = counts[PRESENT]
+        counts[SAMPLE] += 1
+        due = real[BEGIN] + counts[SAMPLE] * real[STEP]
+    state.sums[SOON] = due if counts[SAMPLE] <= SAMPLES else inf
 
 
 def pass_time(rules: Rules, state: State, now: float) -> None:
     """Let time pass with the queues as they are."""
     counts, sums, real = state.counts, state.sums, rules.real
-    while counts[SAMPLE] <= SAMPLES and real[BEGIN] + counts[SAMPLE] * real[STEP] < now:
-        state.backlog[counts[SAMPLE]] = counts[PRESENT]
-        counts[SAMPLE] += 1
+    if now > sums[SOON]:
+        sample(rules, state, now)
     passed = min(now, real[END]) - max(sums[NOW], real[BEGIN])
     if passed > 0.0:
         sums[STAYED] += passed * counts[PRESENT]
@@ -309,36 +288,58 @@ def pass_time(rules: Rules, state: State, now: float) -> None:
     sums[NOW] = now
 
 
+def is_heard_first(state: State) -> bool:
+    """Tell whether a message comes before the next end of a service."""
+    counts = state.counts
+    if counts[HEAD] == counts[TAIL]:
+        return False
+    if counts[DUE] == 0 or state.times[0] > state.sums[NOW]:
+        return True
+    return state.ring[(2 * counts[HEAD]) & (len(state.ring) - 1)] < state.orders[0]
+
+
 def advance(rules: Rules, state: State, times: Floats, homes: Ints, until: float) -> int:
     """Simulate the arrivals of a chunk, then what happens up to `until`; tell why it stopped.
 
     `State.counts[DONE]` is where in the chunk it goes on.
     """
-    counts, ring = state.counts, state.ring
+    counts, jobs, ring = state.counts, state.jobs, state.ring
     answers, arrivals, width = len(state.out_number), len(times), rules.whole[WIDTH]
     while counts[OUT] < answers:
         if counts[ROOM] < width or counts[QUERIES_USED] * RECORD == len(state.queries):
             return CROWDED
-        due = state.times[0] if counts[DUE] > 0 else inf
-        if counts[HEAD] < counts[TAIL]:
-            sent = ring[(2 * counts[HEAD]) & (len(ring) - 1)]
-            if due == state.sums[NOW] and state.orders[0] < sent:
-                end_service(rules, state)
-            else:
-                hear(rules, state)
-            continue
-        arrival = times[counts[DONE]] if counts[DONE] < arrivals else until
-        if due <= arrival and counts[DUE] > 0:
-            pass_time(rules, state, due)
-            end_service(rules, state)
-        elif counts[DONE] == arrivals:
-            return MORE
+        if is_heard_first(state):
+            what = ring[((2 * counts[HEAD]) & (len(ring) - 1)) + 1] & (RECORD - 1)
+            job = ring[((2 * counts[HEAD]) & (len(ring) - 1)) + 1] - what
+            counts[HEAD] += 1
+            if counts[HEAD] == counts[TAIL]:
+                counts[HEAD] = counts[TAIL] = 0  # the begin of the ring is at hand
+            node = jobs[job + NODE]
+            if what in (PROPOSAL, DECLINE):
+                node = state.queries[jobs[job + QUERY] + HOME]
+            query = heard(rules, state, job, what)
+            let_go(state, job)
         else:
-            pass_time(rules, state, arrival)
-            home = homes[counts[DONE]]
-            counts[DONE] += 1
-            query = ask(rules, state, home)
-            if query >= 0:
-                go_on(rules, state, query)
-                fill(rules, state, home)
+            arrival = times[counts[DONE]] if counts[DONE] < arrivals else until
+            if counts[DUE] > 0 and state.times[0] <= arrival:
+                pass_time(rules, state, state.times[0])
+                job = state.items[0]
+                counts[GAP] = 1  # mostly the node's next job takes the place
+                node = jobs[job + NODE]
+                query = served(rules, state, job)
+                let_go(state, job)
+            elif counts[DONE] == arrivals:
+                return MORE
+            else:
+                pass_time(rules, state, arrival)
+                node = homes[counts[DONE]]
+                counts[DONE] += 1
+                query = ask(rules, state, node)
+        if query >= 0:
+            go_on(rules, state, query)
+        fill(rules, state, node)
+        if counts[GAP] > 0:
+            pop(state.times, state.orders, state.items, counts[DUE])
+            counts[DUE] -= 1
+            counts[GAP] = 0
     return FULL

@@ -124,6 +124,8 @@ def invite(rules: Rules, state: State, query: int, layer: int) -> int:
     whole, queries = rules.whole, state.queries
     if len(state.told_seats) > 1:
         row = queries[query + NUMBER] * whole[LAYERS] + layer - 1
+        if state.told_seats[row] == 0:
+            return -1
         count = told_peers(rules, state, query, layer, 1, state.told_seats[row] - 1)
         queries[query + NEEDS] = needed(1 + count, max(0, count - whole[FANOUT]), whole[MISSING])
         return count

@@ -1,11 +1,13 @@
 """A binary heap over three arrays: of times, of the order among equals, and of what is due."""
 
+# ruff: noqa: PLR0913, PLR0917 - a heap is its three arrays and its size
+
 from __future__ import annotations
 
 from dmoa.sim.kernel_rules import Floats, Ints
 
 
-def push(  # noqa: PLR0913, PLR0917  (a heap is its three arrays and its size)
+def push(
     times: Floats, orders: Ints, items: Ints, size: int, time: float, order: int, item: int
 ) -> None:
     """Add one to a heap of `size`; the caller counts it."""
@@ -23,14 +25,14 @@ def push(  # noqa: PLR0913, PLR0917  (a heap is its three arrays and its size)
     items[place] = item
 
 
-def pop(times: Floats, orders: Ints, items: Ints, size: int) -> None:
-    """Take out the first of a heap of `size`, which the caller has read; the caller counts."""
-    last = size - 1
-    time, order, item = times[last], orders[last], items[last]
+def sink(
+    times: Floats, orders: Ints, items: Ints, size: int, time: float, order: int, item: int
+) -> None:
+    """Put one in the place of the first, which the caller has read, in a heap of `size`."""
     place, below = 0, 1
-    while below < last:
+    while below < size:
         other = below + 1
-        if other < last and (
+        if other < size and (
             times[other] < times[below]
             or (times[other] == times[below] and orders[other] < orders[below])
         ):
@@ -45,3 +47,9 @@ def pop(times: Floats, orders: Ints, items: Ints, size: int) -> None:
     times[place] = time
     orders[place] = order
     items[place] = item
+
+
+def pop(times: Floats, orders: Ints, items: Ints, size: int) -> None:
+    """Take out the first of a heap of `size`, which the caller has read; the caller counts."""
+    last = size - 1
+    sink(times, orders, items, last, times[last], orders[last], items[last])

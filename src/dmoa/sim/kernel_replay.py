@@ -27,9 +27,10 @@ class Trace:
     `times` (seconds) and `homes` are those of the queries, in the order they were asked.
     `choices[query][layer][seat]` is a node, for the layers 1..M; seat 0 is home, and peers
     that were asked instead of others that declined follow in the order they were asked. -1 is
-    a seat that was not given. `seats[query][layer]` is how many seats the layer began with;
-    without it, all of `choices` but retries. `seconds[query][layer][seat]` are service times,
-    for the layers 1..M+1 (the aggregation has seat 0).
+    a seat that was not given. `seats[query][layer]` is how many seats the layer began with, 0
+    where home aggregated instead; without it, all of `choices` but retries.
+    `seconds[query][layer][seat]` are service times, for the layers 1..M+1 (the aggregation has
+    seat 0).
     """
 
     times: Sequence[float]
@@ -66,8 +67,10 @@ def replay(
     network: Network, mixture: Mixture, trace: Trace, *, policy: Policy = PAPER, log: bool = False
 ) -> Replayed:
     """Follow a trace to the last answer."""
-    if policy.adaptive:
-        raise UsageError("a trace has its layers already: an adaptive policy cannot replay it")
+    if policy.adaptive and trace.seats is None:
+        raise UsageError(
+            "an adaptive policy chooses how many seats a layer has: the trace must tell"
+        )
     queries, layers = len(trace.times), mixture.layers
     recorded = Recorded(tuple(trace.times), tuple(trace.homes))
     setting = Setting(network, mixture, policy=policy, arrivals=recorded, queries=max(1, queries))

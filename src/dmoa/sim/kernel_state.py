@@ -33,14 +33,15 @@ proposals were made for it in all layers."""
 number `TURN` was made."""
 
 (DONE, OUT, ASKED, REFUSED, DUE, ORDERS, HEAD, TAIL, FREE_JOB, JOBS_USED, FREE_QUERY) = range(11)
-(QUERIES_USED, ROOM, ENDED, PRESENT, AT_WORK, SAMPLE, DIGEST) = range(11, 18)
+(QUERIES_USED, ROOM, ENDED, PRESENT, AT_WORK, SAMPLE, DIGEST, GAP) = range(11, 19)
 """Counts: arrivals of the chunk that are done, answers written, queries asked and counted
 refusals, entries of the heap, how often something was scheduled, the messages' begin and end,
 records free and ever used, records left for jobs, services ended, jobs in the network and in
-service, the next sample, the digest that `LOAD_THEN` is of."""
-(NOW, WAITED, STAYED, LOAD, LOAD_THEN) = range(5)
+service, the next sample, the digest that `LOAD_THEN` is of, and 1 where the first in the heap
+is gone already and its place may be taken."""
+(NOW, WAITED, STAYED, LOAD, LOAD_THEN, SOON) = range(6)
 """Sums: the time, seconds that jobs waited and were here, jobs per slot, summed over all nodes,
-now and when the last digests were made."""
+now and when the last digests were made, and when the backlog is next sampled."""
 
 JOBS_MAX = 1 << 26
 """Records of jobs that are ever held: some 7 GB."""
@@ -81,7 +82,7 @@ class State(NamedTuple):
 def start(rules: Rules, *, room: int, answers: int, arrays: bool) -> State:
     """Begin a run with `room` for jobs (a power of 2), `answers` before they are taken."""
     nodes = len(rules.slots)
-    counts = blank(18, arrays=arrays)
+    counts = blank(19, arrays=arrays)
     counts[FREE_JOB] = counts[FREE_QUERY] = counts[DIGEST] = -1
     counts[ROOM] = room
     places = blank(nodes * RECORD, arrays=arrays)
@@ -89,7 +90,7 @@ def start(rules: Rules, *, room: int, answers: int, arrays: bool) -> State:
         places[node + FIRST_JOB] = places[node + LAST_JOB] = places[node + TURN] = -1
     return State(
         counts=counts,
-        sums=blank(5, arrays=arrays, whole=False),
+        sums=blank(6, arrays=arrays, whole=False),
         nodes=places,
         busy=blank(nodes, arrays=arrays, whole=False),
         backlog=blank(SAMPLES + 1, arrays=arrays, whole=False),

@@ -14,12 +14,13 @@ the kernel may see otherwise.
 from __future__ import annotations
 
 from itertools import accumulate
+from math import inf
 from typing import NamedTuple
 
 from dmoa.core.policy import Policy
 from dmoa.errors import UsageError
 from dmoa.sim.draws import dice
-from dmoa.sim.kernel_heap import pop, push
+from dmoa.sim.kernel_heap import pop, push, sink
 from dmoa.sim.kernel_rules import (
     BEGIN,
     END,
@@ -43,8 +44,9 @@ from dmoa.sim.tally import Sums
 (DONE, OUT, ASKED, SIZE, USED, SPARE_PLACE, JOBS) = range(7)
 """Where `Line.counts` has what: arrivals of the chunk that are done, answers written, queries
 asked, queries in the heap, places used, the first of those free again, jobs begun."""
-(WAITING, LENGTH) = range(2)
-"""Where `Line.sums` has what: seconds that jobs waited, and that they were there."""
+(WAITED, SOON) = range(2)
+"""Where `Line.sums` has what: seconds that jobs waited, and when the backlog is next sampled: a
+job that ends until then is in no sample."""
 
 MORE, FULL, CROWDED = range(3)
 """Why `advance` returns: it wants the next chunk, its answers taken, or more places."""
@@ -93,9 +95,11 @@ def start(rules: Rules, *, room: int, answers: int, arrays: bool) -> Line:
     counts[SPARE_PLACE] = -1
     kept = [blank(room, arrays=arrays, whole=bool(whole)) for whole in (0, 1, 1, 1, 1, 0)]
     out = [blank(answers, arrays=arrays, whole=bool(whole)) for whole in (1, 0, 0, 1)]
+    sums = blank(2, arrays=arrays, whole=False)
+    sums[SOON] = -inf
     return Line(
         counts,
-        blank(2, arrays=arrays, whole=False),
+        sums,
         blank(nodes * rules.whole[ROOMS], arrays=arrays, whole=False),
         blank(nodes, arrays=arrays, whole=False),
         blank(SAMPLES + 2, arrays=arrays),
@@ -120,11 +124,12 @@ def grown(line: Line) -> Line:
 
 def sums_of(line: Line) -> Sums:
     """Sum up what was measured so far."""
+    busy = [float(each) for each in line.busy]
     backlog = [float(each) for each in accumulate(line.backlog)][: SAMPLES + 1]
     return Sums(
-        waiting=float(line.sums[WAITING]),
-        length=float(line.sums[LENGTH]),
-        busy=[float(each) for each in line.busy],
+        waiting=float(line.sums[WAITED]),
+        length=float(line.sums[WAITED]) + sum(busy),
+        busy=busy,
         backlog=backlog,
         jobs=int(line.counts[JOBS]),
         ahead=int(backlog[-1]),
@@ -139,29 +144,33 @@ def within(rules: Rules, start: float, end: float) -> float:
 
 def sample_after(rules: Rules, time: float) -> int:
     """Find the first sample of the backlog that is not before `time`."""
-    passed = (time - rules.real[BEGIN]) / rules.real[STEP]
-    if passed <= 0.0:
+    begin, step = rules.real[BEGIN], rules.real[STEP]
+    if time <= begin:
         return 0
-    if passed > SAMPLES:
+    if time > rules.real[END] or step <= 0.0:
         return SAMPLES + 1
-    return int(passed) if passed == int(passed) else int(passed) + 1
+    place = int((time - begin) / step)
+    return place if begin + place * step >= time else min(place + 1, SAMPLES + 1)
 
 
 def serve(rules: Rules, line: Line, node: int, now: float, seconds: float) -> float:
     """Let a job enter a node now; tell when it ends."""
     rooms, free = rules.whole[ROOMS], line.free
     slot = node * rooms
-    for other in range(slot + 1, slot + rules.slots[node]):
-        if free[other] < free[slot]:
-            slot = other
+    if rooms > 1:
+        for other in range(slot + 1, slot + rules.slots[node]):
+            if free[other] < free[slot]:
+                slot = other
     begun = max(free[slot], now)
     ended = begun + seconds
     free[slot] = ended
-    line.counts[JOBS] += 1
-    if now < rules.real[END] and ended > rules.real[BEGIN]:
+    if now >= rules.real[BEGIN] and ended <= rules.real[END]:
+        line.busy[node] += seconds
+        line.sums[WAITED] += begun - now
+    else:
         line.busy[node] += within(rules, begun, ended)
-        line.sums[WAITING] += within(rules, now, begun)
-        line.sums[LENGTH] += within(rules, now, ended)
+        line.sums[WAITED] += within(rules, now, begun)
+    if ended > line.sums[SOON]:
         line.backlog[sample_after(rules, now)] += 1
         line.backlog[sample_after(rules, ended)] -= 1
     return ended
@@ -169,11 +178,17 @@ def serve(rules: Rules, line: Line, node: int, now: float, seconds: float) -> fl
 
 def layer_end(rules: Rules, line: Line, number: int, home: int, layer: int, now: float) -> float:
     """Let the jobs of a layer, or the aggregation, enter now; tell when the last ends."""
+    sums, real = line.sums, rules.real
+    if now > sums[SOON]:  # then other samples of the backlog are ahead
+        place = sample_after(rules, now)
+        sums[SOON] = real[BEGIN] + place * real[STEP] if place <= SAMPLES else inf
     query = dice(rules.whole[SEED], number)
     last = serve(rules, line, home, now, service_seconds(rules, query, layer, 0, home))
+    line.counts[JOBS] += 1
     if layer > rules.whole[LAYERS]:
         return last
     count = draw_peers(rules, line.scratch, query, layer, home, rules.whole[FANOUT], 0)
+    line.counts[JOBS] += count
     for seat in range(count):
         peer = line.scratch[seat]
         seconds = service_seconds(rules, query, layer, seat + 1, peer)
@@ -215,20 +230,19 @@ def ask(rules: Rules, line: Line, now: float, home: int) -> None:
 
 def go_on(rules: Rules, line: Line) -> None:
     """Let the query that is due first begin its next layer, or its aggregation."""
-    counts = line.counts
+    counts, size = line.counts, line.counts[SIZE]
     now, number, place = line.times[0], line.orders[0], line.items[0]
-    pop(line.times, line.orders, line.items, counts[SIZE])
-    counts[SIZE] -= 1
     layer = line.layers[place] + 1
     ended = layer_end(rules, line, number, line.homes[place], layer, now)
-    if layer > rules.whole[LAYERS]:
+    if layer <= rules.whole[LAYERS]:
+        line.layers[place] = layer
+        sink(line.times, line.orders, line.items, size, ended, number, place)
+    else:
+        pop(line.times, line.orders, line.items, size)
+        counts[SIZE] = size - 1
         answer(rules, line, number, line.asked[place], ended)
         line.homes[place] = counts[SPARE_PLACE]
         counts[SPARE_PLACE] = place
-    else:
-        line.layers[place] = layer
-        push(line.times, line.orders, line.items, counts[SIZE], ended, number, place)
-        counts[SIZE] += 1
 
 
 def advance(rules: Rules, line: Line, times: Floats, homes: Ints, until: float) -> int:
