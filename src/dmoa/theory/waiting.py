@@ -7,7 +7,7 @@ masses are tilted by a falling exponential before each transform and untilted af
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import fsum, inf
 
@@ -105,8 +105,8 @@ class Kind:
     """Nodes that are loaded alike: M/G/c queues.
 
     `jobs` are the kinds of jobs, as rates (per second) and mean service times (seconds);
-    `slots` c, `cv` that of one service time. `feedback` is the share of the jobs that
-    return: a query comes to its own home M + 1 times.
+    `rate` and `work` are their sums, `slots` c, `cv` that of one service time. `feedback` is
+    the share of the jobs that return: a query comes to its own home M + 1 times.
 
     With c slots and the offered work a = c rho, a job waits with Erlang's probability
     C(c, a), and then as long as a waiting job in the M/G/1 queue whose service is c times as
@@ -124,36 +124,37 @@ class Kind:
     slots: int
     cv: float
     feedback: float = 0.0
+    rate: float = field(init=False, default=0.0)
+    work: float = field(init=False, default=0.0)
 
-    @property
-    def rate(self) -> float:
-        """Jobs per second."""
-        return fsum(rate for rate, _ in self.jobs)
+    def __post_init__(self) -> None:
+        """Sum up the jobs per second, and the seconds of work in them."""
+        object.__setattr__(self, "rate", fsum(rate for rate, _ in self.jobs))
+        object.__setattr__(self, "work", fsum(rate * mean for rate, mean in self.jobs))
 
     @property
     def mean(self) -> float:
         """The mean service time of all jobs, in seconds."""
         if not self.rate:
             return fsum(mean for _, mean in self.jobs) / len(self.jobs)
-        return fsum(rate * mean for rate, mean in self.jobs) / self.rate
+        return self.work / self.rate
 
     @property
     def utilisation(self) -> float:
         """Compute rho."""
-        return self.rate * self.mean / self.slots
+        return self.work / self.slots
 
     @property
     def residual_mean(self) -> float:
         """Compute E[S^2] / 2 E[S], with the feedback's share of E[S]; seconds."""
-        work = fsum(rate * mean for rate, mean in self.jobs)
         square = fsum(rate * mean**2 for rate, mean in self.jobs) * (1.0 + self.cv**2)
-        law = square / (2.0 * work) if work else self.mean
+        law = square / (2.0 * self.work) if self.work else self.mean
         return (1.0 - self.feedback) * law + self.feedback * self.mean
 
     @property
     def delayed(self) -> float:
         """Tell how likely a job has to wait."""
-        return erlang_c(self.slots, self.rate * self.mean)
+        return erlang_c(self.slots, self.work)
 
     @property
     def delay(self) -> float:
@@ -170,12 +171,11 @@ class Kind:
 
         R is the transform of the residual life over c.
         """
-        work = self.rate * self.mean
-        if not work:
+        if not self.work:
             return np.ones(grid.points // 2 + 1, dtype=np.complex128)
         residual = self.feedback * grid.memoryless(self.mean / self.slots)
         for rate, mean in self.jobs:
-            share = (1.0 - self.feedback) * rate * mean / work
+            share = (1.0 - self.feedback) * rate * mean / self.work
             residual = residual + share * grid.residual(law, mean / self.slots)
         left, rho, delayed = grid.spectrum(residual), self.utilisation, self.delayed
         return 1.0 - delayed + delayed * (1.0 - rho) * left / (1.0 - rho * left)
