@@ -260,5 +260,6 @@ def _draw(
     from dmoa.study import plots
     from dmoa.study.planner import picture
 
-    plots.lines(picture(network, mixtures, law, target), file, title="Predicted latency")
+    of_one = f" of {view.shape(mixtures[0])}" if len(mixtures) == 1 else ""
+    plots.lines(picture(network, mixtures, law, target), file, title=f"Predicted latency{of_one}")
     render.talk(f"drawn: {file}")

@@ -143,13 +143,14 @@ def picture(
     now = fsum(network.arrival_rates)
     if not now:
         raise UsageError("there is nothing to draw: all arrival rates are 0")
-    marks = [Mark(now, "now"), Mark(now * arrival_rate_scale_max(network, mixtures[0]), "rho 1")]
+    bound = "rho 1" if len(mixtures) == 1 else f"rho 1 at {_name(mixtures[0])}"
+    marks = [Mark(now, "now"), Mark(now * arrival_rate_scale_max(network, mixtures[0]), bound)]
     lines: dict[Measure, list[Series]] = {"mean": [], "p95": []}
     for mixture in mixtures[:_LINES]:
         found = _curve(network, mixture, law)
         for measure, series in lines.items():
             x, y = [rate for rate, _ in found], [getattr(each, measure) for _, each in found]
-            series.append(Series(f"M={mixture.layers}, k={mixture.fanout}", x, y, plain=True))
+            series.append(Series(_name(mixture), x, y, plain=True))
     wanted: dict[Measure, list[Mark]] = {measure: [] for measure in MEASURES}
     if target is not None:
         wanted[target.measure].append(Mark(target.seconds, "wanted", level=True))
@@ -163,6 +164,10 @@ def picture(
         )
         for measure, series in lines.items()
     ]
+
+
+def _name(mixture: Mixture) -> str:
+    return f"M={mixture.layers}, k={mixture.fanout}" if mixture.layers else "M=0"
 
 
 def _curve(network: Network, mixture: Mixture, law: Law) -> list[tuple[float, Latency]]:
