@@ -73,7 +73,8 @@ class World:
     node. `graph` lists for each node the peers that it knows: only their digests reach it;
     None lets everybody know everybody. `watch` is called after every event of every agent,
     `heed` when a query ended, which then is not kept in `queries` any more. With `record`,
-    each life of each node keeps its history.
+    each life of each node keeps its history. `events` counts what agents were told, `served`
+    the services that were completed.
     """
 
     nodes: int
@@ -93,7 +94,7 @@ class World:
     record: bool = False
     now: float = 0.0
     events: int = 0
-    services_ended: int = 0
+    served: int = 0
     agents: dict[NodeId, Agent] = field(default_factory=dict[NodeId, Agent], init=False)
     queries: dict[QueryId, End] = field(default_factory=dict[QueryId, End], init=False)
     histories: dict[str, list[Record]] = field(default_factory=dict[str, list[Record]], init=False)
@@ -229,7 +230,7 @@ class World:
             if work not in self._working:
                 return
             self._working.discard(work)
-            self.services_ended += 1
+            self.served += isinstance(event, Served)
         self._tell(agent, event)
 
     @property

@@ -1,0 +1,347 @@
+"""A setting dreamt: the product's own agents live through it, and the same is measured.
+
+This is the engine that everything else is held to. It is slower than the kernel by a factor
+of hundreds, and knows what the kernel does not: links that delay and lose, partitions,
+crashes, failing models.
+
+How fresh the agents' knowledge is, is the setting's `gossip`: a digest every so many seconds.
+At 0 it is always fresh, which no number of digests can make it; then an agent that is about
+to choose by load is shown how its peers stand at this very moment. Where the policy never
+looks at load, and the weather is calm, nobody gossips at all: it would change nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from math import inf, isfinite
+from random import Random
+from sys import maxsize
+from typing import Any
+
+from dmoa.core.agent import Agent
+from dmoa.core.digest import Digest
+from dmoa.core.effects import Answer, Refusal
+from dmoa.core.limits import Limits, Timing
+from dmoa.core.names import NodeId, QueryId
+from dmoa.core.view import Peer, View
+from dmoa.errors import UsageError
+from dmoa.sim.arrivals import chunks, window
+from dmoa.sim.draws import service
+from dmoa.sim.faults import CALM, Faults
+from dmoa.sim.kernel_rules import SAMPLES
+from dmoa.sim.links import INSTANT, Links
+from dmoa.sim.outcome import Outcome
+from dmoa.sim.services import Numbered
+from dmoa.sim.setting import Setting
+from dmoa.sim.tally import Sums, Tally
+from dmoa.sim.world import End, World
+
+_BATCH = 1024
+"""Answers that are tallied at once."""
+_SILENCE = 5.0
+"""Digests of a peer that are missed until it is thought dead."""
+
+Progress = Callable[[int, int], None]
+"""Told how many queries were asked so far, and of how many."""
+
+
+def dream(
+    setting: Setting,
+    *,
+    clock: Callable[[], float] = lambda: 0.0,
+    progress: Progress | None = None,
+    faults: Faults = CALM,
+    links: Links = INSTANT,
+) -> Outcome:
+    """Let agents live through a setting; `clock` tells CPU seconds.
+
+    Patience is endless, as the theory has it, unless messages or nodes may vanish without a
+    word: then queries end at the setting's deadline, with whatever proposals are in by then,
+    and a setting without one is refused (UsageError). In bad weather digests are sent every
+    `gossip` seconds, or every mean service time where that is 0.
+    """
+    began = clock()
+    life = Dream(setting, faults, links)
+    life.live(progress)
+    return life.outcome(clock() - began)
+
+
+# -- what agents know -----------------------------------------------------------------
+
+
+class _Clairvoyance(View):
+    """A view that shows how the peers stand right now."""
+
+    def __init__(self, size: int, look: Callable[[], Collection[Agent]]) -> None:
+        super().__init__(size=size, silence=inf)
+        self._look = look
+
+    def _see(self, now: float) -> None:
+        for agent in self._look():
+            if agent.node in self._peers:
+                gauge, profile = agent.gauge, agent.profile
+                digest = Digest(
+                    node=agent.node,
+                    incarnation=1,
+                    sequence=0,
+                    model=profile.model,
+                    slots=profile.slots,
+                    length=len(agent.queue),
+                    service_time=gauge.service_time(),
+                )
+                self._peers[agent.node] = Peer(digest, now)
+
+    def lightest(
+        self, count: int, now: float, rng: Random, besides: Collection[NodeId] = ()
+    ) -> list[NodeId]:
+        """Choose by how they stand now."""
+        self._see(now)
+        return super().lightest(count, now, rng, besides)
+
+    def crowd(self, own: float, now: float) -> float:
+        """Tell how crowded it is now."""
+        self._see(now)
+        return super().crowd(own, now)
+
+
+class _Seer(Agent):
+    """An agent that is shown how its peers stand, whatever it was told."""
+
+    def __init__(self, *who: Any, look: Callable[[], Collection[Agent]], **how: Any) -> None:
+        super().__init__(*who, **how)
+        self.view = self._home.view = _Clairvoyance(self.limits.view, look)
+
+
+# -- the run --------------------------------------------------------------------------
+
+
+def _vanishes(faults: Faults, links: Links) -> bool:
+    """Tell whether something may be lost without a word."""
+    lossy = faults.loss or links.loss or links.partitions
+    return bool(lossy) or (faults.crashes > 0 and not faults.notice)
+
+
+def _world_of(
+    setting: Setting, faults: Faults, links: Links, number: Callable[[QueryId], int], **how: Any
+) -> World:
+    """Make the world of a setting: nothing is bounded but by its policy."""
+    network, mixture, policy = setting.network, setting.mixture, setting.policy
+    looks = policy.choice == "loaded" or policy.adaptive or policy.spare > 0
+    calm = faults == CALM and not (links.loss or links.doubling or links.partitions)
+    gossip = setting.gossip if looks else inf
+    if not calm:
+        gossip = setting.gossip or sum(network.service_times) / network.nodes
+    if gossip == 0.0:
+        how["mind"] = partial(_Seer, look=lambda: agents)
+    agents: Collection[Agent] = ()
+    world = World(
+        network.nodes,
+        setting.law,
+        setting.seed,
+        faults=faults,
+        slots=network.slots,
+        limits=Limits(
+            queue_jobs=maxsize,
+            queue_bytes=maxsize,
+            view=max(1, network.nodes - 1),
+            layers=mixture.layers,
+            fanout=mixture.fanout,
+        ),
+        timing=Timing(gossip or inf, (gossip or inf) * _SILENCE, inf, inf),
+        policy=policy,
+        graph=network.graph,
+        links=links,
+        services=Numbered(service(setting), number),
+        **how,
+    )
+    agents = world.agents.values()
+    return world
+
+
+@dataclass(slots=True)
+class _Stay:
+    """Seconds that jobs spent at a node while it was counted."""
+
+    waiting: float = 0.0
+    length: float = 0.0
+    busy: float = 0.0
+
+    def add(self, agent: Agent, born: float, now: float, *, sign: float) -> None:
+        """Take what an agent has seen since its birth, or take it off."""
+        gauge, lived = agent.gauge, sign * (now - born)
+        gauge.advance(now)
+        self.waiting += lived * gauge.mean_waiting
+        self.length += lived * gauge.mean_length
+        self.busy += lived * gauge.busy * agent.profile.slots
+
+
+class Dream:
+    """One run of a setting: its world, its users, and what is measured.
+
+    `nodes` are the names of the nodes, `numbers` those of the queries under way. With
+    `record`, the world keeps its histories, `numbers` is of all queries, `told` lists every
+    answer (number, asked, ended, proposals), and all queries are followed to their end.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        faults: Faults = CALM,
+        links: Links = INSTANT,
+        *,
+        record: bool = False,
+    ) -> None:
+        """Lay out the world; nothing happens yet."""
+        self._setting = setting
+        self._deadline = inf
+        if _vanishes(faults, links):
+            self._deadline = setting.deadline
+            if not isfinite(setting.deadline):
+                raise UsageError(
+                    "where messages or nodes vanish without a word, endless patience never ends",
+                    hint="give a deadline in seconds",
+                )
+        self._counted = window(setting)
+        self._tally = Tally(setting, self._counted)
+        self._asked = self._refused = self._under_way = 0
+        self._followed = False
+        self.numbers: dict[QueryId, int] = {}
+        self._answers: list[tuple[int, float, float, int]] = []
+        self.told: list[tuple[int, float, float, int]] = []
+        self._kept = record
+        self.world = _world_of(
+            setting, faults, links, self._number, heed=self._ended, record=record
+        )
+        self.nodes = list(self.world.agents)
+        self._births = dict.fromkeys(self.nodes, 0.0)
+        self._stays = {node: _Stay() for node in self.nodes}
+        self._counting = False
+        self._backlog: list[float] = []
+        self._plan = self._foresee(faults)
+
+    # -- fate --------------------------------------------------------------------------
+
+    def _foresee(self, faults: Faults) -> deque[tuple[float, Callable[[], None]]]:
+        """Plan what is measured when, and who crashes."""
+        begin, end = self._counted.begin, self._counted.end
+        step = (end - begin) / SAMPLES
+        plan: list[tuple[float, Callable[[], None]]] = [(begin, partial(self._count, -1.0))]
+        plan += [(begin + sample * step, self._sample) for sample in range(SAMPLES)]
+        plan += [(end, self._sample), (end, partial(self._count, 1.0))]
+        rng = Random(f"{self._setting.seed}/crashes")
+        for _ in range(faults.crashes):
+            at, node = rng.uniform(0.0, end), rng.choice(self.nodes)
+            plan.append((at, partial(self._crash, node)))
+            plan.append((at + faults.repair, partial(self._repair, node)))
+        return deque(sorted(plan, key=lambda each: each[0]))
+
+    def _count(self, sign: float) -> None:
+        """Begin to count, or end it."""
+        self._counting = sign < 0.0
+        for node, agent in self.world.agents.items():
+            self._stays[node].add(agent, self._births[node], self.world.now, sign=sign)
+
+    def _sample(self) -> None:
+        here = sum(len(agent.queue) for agent in self.world.agents.values())
+        self._backlog.append(float(here))
+
+    def _crash(self, node: NodeId) -> None:
+        world = self.world
+        if node in world.agents:
+            if self._counting:
+                self._stays[node].add(world.agents[node], self._births[node], world.now, sign=1.0)
+            self._under_way -= world.agents[node].queries
+            world.crash(node)
+
+    def _repair(self, node: NodeId) -> None:
+        if node not in self.world.agents:
+            self.world.birth(node)
+            self._births[node] = self.world.now
+
+    # -- users -------------------------------------------------------------------------
+
+    def live(self, progress: Progress | None = None) -> None:
+        """Let it all happen."""
+        for times, homes in chunks(self._setting):
+            for at, home in zip(times, homes, strict=True):
+                self._pass(float(at))
+                self._ask(self.nodes[int(home)])
+            if progress is not None:
+                progress(self._asked, self._counted.queries)
+        self._pass(self._counted.end)
+        self._tally_up()
+        self._followed = self._kept or self._tally.follows(self._sums())
+        while self._followed and self._under_way:
+            if self._plan and self._plan[0][0] <= self.world.next:
+                self._pass(self._plan[0][0])
+            else:
+                self.world.step()
+        self._tally_up()
+
+    def _pass(self, at: float) -> None:
+        """Let time pass, and what is planned happen."""
+        while self._plan and self._plan[0][0] <= at:
+            planned, act = self._plan.popleft()
+            self.world.run(planned)
+            act()
+        self.world.run(at)
+
+    def _ask(self, node: NodeId) -> None:
+        """Ask at a node; where it is down the query is lost."""
+        if node in self.world.agents:
+            self._under_way += 1
+            mixture = self._setting.mixture
+            query = self.world.ask(node, mixture, deadline=self._deadline, turns=())
+            if query in self.world.queries or self._kept:
+                self.numbers[query] = self._asked
+        self._asked += 1
+
+    def _number(self, query: QueryId) -> int:
+        """Tell the number of a query; one without is that which is being asked."""
+        return self.numbers.get(query, self._asked)
+
+    def _ended(self, query: QueryId, end: End) -> None:
+        number = self._number(query)
+        self._under_way -= 1
+        if not self._kept:
+            self.numbers.pop(query, None)
+        match end.result:
+            case Answer(trace=trace):
+                made = [each for each in trace.jobs if each.role == "proposer"]
+                proposals = sum(each.outcome == "ok" for each in made)
+                self._answers.append((number, end.asked, self.world.now, proposals))
+                if len(self._answers) >= _BATCH:
+                    self._tally_up()
+            case Refusal(code="overloaded"):
+                self._refused += number >= self._counted.first
+            case _:
+                pass
+
+    # -- what came of it ---------------------------------------------------------------
+
+    def _tally_up(self) -> None:
+        if self._answers:
+            self._tally.take(*zip(*self._answers, strict=True))
+            if self._kept:
+                self.told += self._answers
+            self._answers = []
+
+    def _sums(self) -> Sums:
+        stays = self._stays.values()
+        return Sums(
+            sum(stay.waiting for stay in stays),
+            sum(stay.length for stay in stays),
+            [stay.busy for stay in stays],
+            self._backlog,
+            self.world.served,
+            self._refused,
+        )
+
+    def outcome(self, cpu_seconds: float) -> Outcome:
+        """Sum it up."""
+        return self._tally.outcome(
+            self._sums(), engine="world", cpu_seconds=cpu_seconds, followed=self._followed
+        )
