@@ -20,8 +20,14 @@ from dmoa.sim import draws
 
 F = TypeVar("F", bound=Callable[..., Any])
 """Any function."""
-HOUSE = "dmoa."
-_done: dict[str, Any] = {}
+
+_HOUSE = "dmoa."
+# Nothing is allocated, so that no array needs a count of its users: counting made the kernel 30
+# times slower. Within the whole, functions cost nothing and need no way in from Python.
+_WHOLE = {"error_model": "numpy", "_nrt": False}
+_PART = {**_WHOLE, "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+_done: dict[FunctionType, Any] = {}
 
 
 def is_available() -> bool:
@@ -36,17 +42,12 @@ def compiled(function: F) -> F:
     run has left its work (`is_kept`).
     """
     numba: Any = import_module("numba")
+    whole = cast("FunctionType", function)
     if numba.config.DISABLE_JIT:
         return function
-    name = f"{function.__module__}.{function.__qualname__}"
-    if name not in _done:
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = _folder(before, function)
-        try:
-            _done[name] = _translated(numba, cast("FunctionType", function), {}, kept=True)
-        finally:
-            numba.config.CACHE_DIR = before
-    return cast("F", _done[name])
+    if whole not in _done:
+        _done[whole] = _kept(numba, _twin(numba, whole, {}), _folder(numba, whole))
+    return cast("F", _done[whole])
 
 
 def is_kept(function: Callable[..., Any]) -> bool:
@@ -54,67 +55,67 @@ def is_kept(function: Callable[..., Any]) -> bool:
     cache = getattr(function, "_cache", None)
     if cache is None or getattr(function, "signatures", None):
         return True
-    try:
-        return bool(cache._cache_file._load_index())  # noqa: SLF001  (numba has no other way)
-    except (AttributeError, OSError):
-        return False
+    index = getattr(getattr(cache, "_cache_file", None), "_load_index", dict[str, str])
+    return bool(index())
 
 
-def _reached(function: FunctionType) -> dict[str, FunctionType]:
-    """Find the functions of this package that one names."""
+def reached(function: FunctionType) -> list[FunctionType]:
+    """List the functions of this package that one needs, itself first."""
+    found = [function]
+    for each in found:
+        found += [called for called in _named(each).values() if called not in found]
+    return found
+
+
+def _named(function: FunctionType) -> dict[str, FunctionType]:
     found: dict[str, FunctionType] = {}
     for name in function.__code__.co_names:
         called = function.__globals__.get(name)
-        if isinstance(called, FunctionType) and called.__module__.startswith(HOUSE):
+        if isinstance(called, FunctionType) and called.__module__.startswith(_HOUSE):
             found[name] = called
     return found
 
 
-def _translated(
-    numba: Any, function: FunctionType, done: dict[FunctionType, Any], *, kept: bool = False
-) -> Any:
-    """Compile a function whose globals are compiled before it."""
-    if function not in done:
-        if function is draws.mix:
-            words: Any = import_module("numpy")
-            function_too = draws.mix_compiled(words.uint64, words.int64)
-            done[function] = numba.njit(
-                forceinline=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
-            )(function_too)
-            return done[function]
-        names = dict(function.__globals__)
-        for name, called in _reached(function).items():
-            names[name] = _translated(numba, called, done)
-        twin = FunctionType(function.__code__, names, function.__name__)
-        twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__
-        if kept:
-            done[function] = _cached(numba, twin)
-        else:
-            done[function] = numba.njit(
-                forceinline=True,
-                error_model="numpy",
-                _nrt=False,
-                no_cpython_wrapper=True,
-                no_cfunc_wrapper=True,
-            )(twin)
-    return done[function]
+def _twin(numba: Any, function: FunctionType, done: dict[FunctionType, Any]) -> FunctionType:
+    """Make the same function, to which all that it calls are compiled ones."""
+    names = dict(function.__globals__)
+    for name, called in _named(function).items():
+        if called not in done:
+            part = _in_words() if called is draws.mix else _twin(numba, called, done)
+            done[called] = numba.njit(**_PART)(part)
+        names[name] = done[called]
+    twin = FunctionType(function.__code__, names, function.__name__)
+    twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__
+    return twin
 
 
-def _cached(numba: Any, function: FunctionType) -> Any:
-    """Compile with a cache, or without one where nothing can be written."""
-    try:
-        return numba.njit(cache=True, error_model="numpy", _nrt=False)(function)
-    except RuntimeError:
-        return numba.njit(error_model="numpy")(function)
+def _in_words() -> Callable[[int, int], int]:
+    numpy: Any = import_module("numpy")
+    return draws.mix_compiled(numpy.uint64, numpy.int64)
 
 
-def _folder(chosen: str, function: Callable[..., Any]) -> str:
-    """Name the folder for what is compiled: in numba's own, if that was set, or the user's."""
-    sources: list[str] = []
-    functions = [cast("FunctionType", function)]
-    for each in functions:
-        sources.append(inspect.getsource(inspect.getmodule(each) or each))
-        functions += [called for called in _reached(each).values() if called not in functions]
-    digest = sha256("".join(dict.fromkeys(sources)).encode()).hexdigest()[:16]
+def _folder(numba: Any, function: FunctionType) -> str:
+    """Name the folder for what is compiled: in numba's own if that was set, or the user's."""
+    modules = [import_module(each.__module__) for each in reached(function)]
+    modules.append(import_module(__name__))
+    sources = dict.fromkeys(inspect.getsource(each) for each in modules)
+    digest = sha256("".join(sources).encode()).hexdigest()[:16]
     place: Any = import_module("numba.misc.appdirs")
-    return f"{chosen or place.user_cache_dir('dmoa', appauthor=False)}/kernel-{digest}"
+    root = numba.config.CACHE_DIR or place.user_cache_dir("dmoa", appauthor=False)
+    return f"{root}/kernel-{digest}"
+
+
+def _kept(numba: Any, function: FunctionType, folder: str) -> Any:
+    """Compile with that folder as its cache, or without one where nothing can be written there."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = folder
+    try:
+        whole = numba.njit(cache=True, **_WHOLE)(function)
+        # numba would fall back to places where it does not notice changes
+        if str(whole._cache.cache_path).startswith(folder):  # noqa: SLF001
+            return whole
+    except RuntimeError:  # no place at all
+        pass
+    finally:
+        numba.config.CACHE_DIR = before
+    return numba.njit(**_WHOLE)(function)

@@ -88,11 +88,10 @@ def unit_service(  # noqa: PLR0913, PLR0917  (numbers only, so that it can be co
 
 def fold(seed: int) -> int:
     """Bring any seed below 2^63."""
-    folded = 0
     rest = abs(seed) * 2 + (seed < 0)
-    while rest:
+    folded = mix(1, rest & BITS)
+    while rest := rest >> 63:
         folded = mix(folded, rest & BITS)
-        rest >>= 63
     return folded
 
 
