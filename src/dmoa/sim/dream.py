@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf, isfinite
 from random import Random
-from sys import maxsize
 from typing import Any
 
 from dmoa.core.agent import Agent
@@ -39,6 +38,8 @@ from dmoa.sim.setting import Setting
 from dmoa.sim.tally import Sums, Tally
 from dmoa.sim.world import End, World
 
+_ENDLESS = 2**62
+"""Jobs and bytes, which nobody ever counts up to."""
 _BATCH = 1024
 """Answers that are tallied at once."""
 _SILENCE = 5.0
@@ -144,8 +145,8 @@ def _world_of(
         faults=faults,
         slots=network.slots,
         limits=Limits(
-            queue_jobs=maxsize,
-            queue_bytes=maxsize,
+            queue_jobs=_ENDLESS,
+            queue_bytes=_ENDLESS,
             view=max(1, network.nodes - 1),
             layers=mixture.layers,
             fanout=mixture.fanout,
