@@ -95,10 +95,12 @@ class _Run:
         self.name = "lindley" if exact and engine != "kernel" else "kernel"
         self._module: Any = lindley if self.name == "lindley" else kernel_state
         self._advance: Any = lindley.advance if self.name == "lindley" else kernel.advance
-        self._arrays = _is_worth(setting, counted, compiled)
+        plain = self._advance
+        if _is_worth(setting, counted, compiled):
+            self._advance = compiler.compiled(plain)
+        self._arrays = self._advance is not plain  # or the compiler is switched off
         if self._arrays:
             self.name = f"compiled {self.name}"
-            self._advance = compiler.compiled(self._advance)
             if note is not None and not compiler.is_kept(self._advance):
                 note("compiling the simulator, which is done once and takes a minute")
         self.tally = Tally(setting, counted)
@@ -117,7 +119,7 @@ class _Run:
 
     def sums(self) -> Any:
         """Sum up what was measured so far."""
-        return self._module.sums_of(self._state)
+        return self._module.sums_of(self._rules, self._state)
 
     def _go_on(self, times: Times, homes: Homes, until: float) -> None:
         chunk: Any = (times, homes) if self._arrays else (times.tolist(), homes.tolist())

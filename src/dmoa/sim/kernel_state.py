@@ -10,7 +10,18 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dmoa.errors import UsageError
-from dmoa.sim.kernel_rules import SAMPLES, WIDTH, Floats, Ints, Rules, blank, longer, scratch_size
+from dmoa.sim.kernel_rules import (
+    BEGIN,
+    END,
+    SAMPLES,
+    WIDTH,
+    Floats,
+    Ints,
+    Rules,
+    blank,
+    longer,
+    scratch_size,
+)
 from dmoa.sim.tally import Sums
 
 RECORD = 8
@@ -136,12 +147,17 @@ def grown(state: State) -> State:
     return state._replace(ring=ring, **more)
 
 
-def sums_of(state: State) -> Sums:
+def sums_of(rules: Rules, state: State) -> Sums:
     """Sum up what was measured so far; the backlog is from now on as it is now."""
-    counts, sums = state.counts, state.sums
+    counts, sums, real = state.counts, state.sums, rules.real
     seen = [float(each) for each in state.backlog[: counts[SAMPLE]]]
     seen += [float(counts[PRESENT])] * (SAMPLES + 1 - len(seen))
     busy = [float(each) for each in state.busy]
+    for place in range(counts[DUE]):  # what is still in service
+        job = state.items[place]
+        if state.jobs[job + CONDITION] in (SERVED, STOPPING):
+            begun = max(state.marks[(job >> 1) + STARTED], real[BEGIN])
+            busy[state.jobs[job + NODE]] += max(0.0, float(min(sums[NOW], real[END]) - begun))
     return Sums(
         waiting=float(sums[WAITED]),
         length=float(sums[STAYED]),
