@@ -33,7 +33,9 @@ Note = Callable[[str], None]
 ANSWERS = 8192
 """Answers that are kept until they are tallied."""
 ROOM = 1024
-"""Jobs, or queries, for which there is room in the beginning."""
+"""Jobs, or queries, for which there is room in the beginning, in plain Python."""
+ROOM_PER_NODE = 4
+"""The same for each node, where it is compiled: room takes no memory until it is used."""
 WORTH = 200_000
 """Jobs from which on a setting is worth a compiler."""
 
@@ -72,7 +74,9 @@ def simulate(  # noqa: PLR0913  (what to do, and whom to tell)
     if followed:
         run.follow(inf)
         sums = run.sums()
-    return run.tally.outcome(sums, engine=run.name, cpu_seconds=clock() - began, followed=followed)
+    name, tally = run.name, run.tally
+    del run  # which may be large
+    return tally.outcome(sums, engine=name, cpu_seconds=clock() - began, followed=followed)
 
 
 class _Run:
@@ -105,8 +109,11 @@ class _Run:
                 note("compiling the simulator, which is done once and takes a minute")
         self.tally = Tally(setting, counted)
         self._rules = rules_of(setting, counted, arrays=self._arrays)
+        room = ROOM
+        if self._arrays:
+            room = max(ROOM, 1 << (ROOM_PER_NODE * setting.network.nodes).bit_length())
         self._state = self._module.start(
-            self._rules, room=ROOM, answers=ANSWERS, arrays=self._arrays
+            self._rules, room=room, answers=ANSWERS, arrays=self._arrays
         )
 
     def ask(self, times: Times, homes: Homes) -> None:

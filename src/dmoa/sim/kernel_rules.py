@@ -74,7 +74,9 @@ def longer(values: Any, more: int) -> Any:
     """Lay out the same, and `more` zeros behind."""
     if isinstance(values, list):
         return cast("list[Any]", values) + [0] * more
-    return np.concatenate([values, np.zeros(more, dtype=values.dtype)])
+    wide = np.zeros(len(values) + more, dtype=values.dtype)  # whose end takes no memory yet
+    wide[: len(values)] = values
+    return wide
 
 
 def rules_of(setting: Setting, counted: Window, *, arrays: bool) -> Rules:

@@ -97,8 +97,8 @@ def start(rules: Rules, *, room: int, answers: int, arrays: bool) -> State:
     counts[FREE_JOB] = counts[FREE_QUERY] = counts[DIGEST] = -1
     counts[ROOM] = room
     places = blank(nodes * RECORD, arrays=arrays)
-    for node in range(0, nodes * RECORD, RECORD):
-        places[node + FIRST_JOB] = places[node + LAST_JOB] = places[node + TURN] = -1
+    for field in (FIRST_JOB, LAST_JOB, TURN):
+        places[field::RECORD] = [-1] * nodes
     return State(
         counts=counts,
         sums=blank(6, arrays=arrays, whole=False),
@@ -152,7 +152,7 @@ def sums_of(rules: Rules, state: State) -> Sums:
     counts, sums, real = state.counts, state.sums, rules.real
     seen = [float(each) for each in state.backlog[: counts[SAMPLE]]]
     seen += [float(counts[PRESENT])] * (SAMPLES + 1 - len(seen))
-    busy = [float(each) for each in state.busy]
+    busy = state.busy.copy()
     for place in range(counts[DUE]):  # what is still in service
         job = state.items[place]
         if state.jobs[job + CONDITION] in (SERVED, STOPPING):

@@ -14,7 +14,7 @@ the kernel may see otherwise.
 from __future__ import annotations
 
 from itertools import accumulate
-from math import inf
+from math import fsum, inf
 from typing import NamedTuple
 
 from dmoa.core.policy import Policy
@@ -60,8 +60,9 @@ class Line(NamedTuple):
     """The state of a run.
 
     `free` has for every slot from when on it is free, those of a node side by side. Queries
-    under way have a place each in `numbers`, `homes`, `layers` and `asked`. `busy` sums up the
-    seconds of service of each node, `backlog` the changes of the jobs there between samples.
+    under way have a place each in `homes` (times M+1, plus the layer under way) and `asked`.
+    `busy` sums up the seconds of service of each node, `backlog` the changes of the jobs there
+    between samples.
     `out_*` are the answers: which query, when asked, when ended, of how many proposals.
     """
 
@@ -75,7 +76,6 @@ class Line(NamedTuple):
     orders: Ints
     items: Ints
     homes: Ints
-    layers: Ints
     asked: Floats
     out_number: Ints
     out_asked: Floats
@@ -93,7 +93,7 @@ def start(rules: Rules, *, room: int, answers: int, arrays: bool) -> Line:
     nodes = len(rules.slots)
     counts = blank(8, arrays=arrays)
     counts[SPARE_PLACE] = -1
-    kept = [blank(room, arrays=arrays, whole=bool(whole)) for whole in (0, 1, 1, 1, 1, 0)]
+    kept = [blank(room, arrays=arrays, whole=bool(whole)) for whole in (0, 1, 1, 1, 0)]
     out = [blank(answers, arrays=arrays, whole=bool(whole)) for whole in (1, 0, 0, 1)]
     sums = blank(2, arrays=arrays, whole=False)
     sums[SOON] = -inf
@@ -117,7 +117,7 @@ def grown(line: Line) -> Line:
             "beyond what can be held",
             hint="ask for fewer queries, or a lower arrival rate",
         )
-    for name in ("times", "orders", "items", "homes", "layers", "asked"):
+    for name in ("times", "orders", "items", "homes", "asked"):
         line = line._replace(**{name: longer(getattr(line, name), len(line.asked) // 2)})
     return line
 
@@ -125,12 +125,11 @@ def grown(line: Line) -> Line:
 def sums_of(rules: Rules, line: Line) -> Sums:
     """Sum up what was measured so far."""
     del rules  # as the kernel has it
-    busy = [float(each) for each in line.busy]
     backlog = [float(each) for each in accumulate(line.backlog)][: SAMPLES + 1]
     return Sums(
         waiting=float(line.sums[WAITED]),
-        length=float(line.sums[WAITED]) + sum(busy),
-        busy=busy,
+        length=float(line.sums[WAITED]) + fsum(line.busy),
+        busy=line.busy,
         backlog=backlog,
         jobs=int(line.counts[JOBS]),
         ahead=int(backlog[-1]),
@@ -221,8 +220,7 @@ def ask(rules: Rules, line: Line, now: float, home: int) -> None:
     else:
         place = counts[USED]
         counts[USED] += 1
-    line.homes[place] = home
-    line.layers[place] = 1
+    line.homes[place] = home * (rules.whole[LAYERS] + 1) + 1
     line.asked[place] = now
     ended = layer_end(rules, line, number, home, 1, now)
     push(line.times, line.orders, line.items, counts[SIZE], ended, number, place)
@@ -233,10 +231,11 @@ def go_on(rules: Rules, line: Line) -> None:
     """Let the query that is due first begin its next layer, or its aggregation."""
     counts, size = line.counts, line.counts[SIZE]
     now, number, place = line.times[0], line.orders[0], line.items[0]
-    layer = line.layers[place] + 1
-    ended = layer_end(rules, line, number, line.homes[place], layer, now)
-    if layer <= rules.whole[LAYERS]:
-        line.layers[place] = layer
+    layers = rules.whole[LAYERS]
+    home, layer = line.homes[place] // (layers + 1), line.homes[place] % (layers + 1) + 1
+    ended = layer_end(rules, line, number, home, layer, now)
+    if layer <= layers:
+        line.homes[place] += 1
         sink(line.times, line.orders, line.items, size, ended, number, place)
     else:
         pop(line.times, line.orders, line.items, size)

@@ -161,7 +161,7 @@ class Tally:
         asked, per = counted.queries - counted.first, 1.0 / span if span > 0.0 else 0.0
         mean_proposals = proposals / sojourns.count if sojourns.count else nan
         jobs = sums.jobs if followed else sums.jobs - sums.ahead
-        busy = zip(sums.busy, network.slots, strict=True)
+        busy: Numbers = np.array(sums.busy, dtype=np.float64) * per / np.array(network.slots)
         return Outcome(
             asked=asked,
             answered=sojourns.count,
@@ -178,7 +178,7 @@ class Tally:
             visits=mean_proposals + 1.0,
             waiting=sums.waiting * per / network.nodes,
             length=sums.length * per / network.nodes,
-            utilisation=tuple(float(each) * per / slots for each, slots in busy),
+            utilisation=tuple(busy.tolist()),
             growth=growth(sums.backlog, span) / network.nodes,
             span=span,
             jobs=jobs,
