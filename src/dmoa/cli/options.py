@@ -11,6 +11,8 @@ import click
 from dmoa.core.limits import Limits
 
 DEFAULT_URL = "http://127.0.0.1:4747"
+NO = 3
+"""Exit code where nothing went wrong, and the answer is no."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _LIMITS = Limits()

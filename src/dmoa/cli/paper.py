@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from dmoa.cli import render
-from dmoa.cli.options import command, json_option
+from dmoa.cli.options import NO, command, json_option
 from dmoa.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from dmoa.study.paper.claim import Claim, Column, Value
 
-NO = 3
-"""Exit code where the answer is no."""
 _NAMES = ("theorem1", "remark1", "table1", "table2", "overload", "policies")
 
 
@@ -93,7 +91,8 @@ def _show(claim: Claim, purpose: str) -> None:
         mark = Text("holds   ", style="green") if finding.holds else Text("fails   ", style="red")
         screen.print(mark.append(Text(finding.text, style="default")), soft_wrap=True)
     for each in claim.assumed:
-        screen.print(Text("assumed ", style="yellow").append(Text(each, style="default")))
+        line = Text("assumed ", style="yellow").append(Text(each, style="default"))
+        screen.print(line, soft_wrap=True)
 
 
 def _written(column: Column, value: Value) -> str:

@@ -12,7 +12,7 @@ import click
 
 from dmoa.cli import plan_view as view
 from dmoa.cli import render
-from dmoa.cli.options import command, json_option, mixture_options
+from dmoa.cli.options import NO, command, json_option, mixture_options
 
 if TYPE_CHECKING:
     from dmoa.core.mixture import Mixture
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from dmoa.study.planner import Row, Target
     from dmoa.theory.latency import Prediction
     from dmoa.theory.laws import Law
-
-NO = 3
-"""Exit code where the answer is no."""
 
 
 @command(
