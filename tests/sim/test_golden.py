@@ -144,6 +144,17 @@ def test_ties_without_end(order: str) -> None:
                 assert_golden(Setting(network, mixture, Fixed(), policy, arrivals, seed=seed))
 
 
+def test_queries_of_one_moment_go_first_by_their_rounded_age() -> None:
+    """A queue works out when a query was asked from its age, and so does the kernel."""
+    rng = Random(5)
+    times = sorted(rng.randint(0, 20) / 10 for _ in range(60))
+    arrivals = Recorded(tuple(times), tuple(rng.randrange(NODES) for _ in times))
+    network = Network.alike(NODES, arrival_rate=0.0)
+    for seed in range(2):
+        mixture, policy = Mixture(2, 2), Policy(order="oldest")
+        assert_golden(Setting(network, mixture, SKEWED, policy, arrivals, seed=seed))
+
+
 def test_bursts_and_other_laws() -> None:
     for law in (Pareto(shape=1.5), Tokens(tokens=20.0)):
         assert_golden(
@@ -167,6 +178,7 @@ def _settings(draw: st.DrawFn) -> Setting:
     nodes = draw(st.integers(2, 6))
     times = draw(st.lists(st.integers(0, 40), min_size=1, max_size=25).map(sorted))
     homes = draw(st.lists(st.integers(0, nodes - 1), min_size=len(times), max_size=len(times)))
+    parts = draw(st.sampled_from([4.0, 10.0]))  # of a second: exact, and such that all rounds
     bound = st.none() | st.integers(1, 4)
     policy = Policy(
         choice=draw(st.sampled_from(["uniform", "loaded"])),
@@ -189,7 +201,7 @@ def _settings(draw: st.DrawFn) -> Setting:
         Mixture(draw(st.integers(0, 3)), draw(st.integers(0, nodes - 1))),
         draw(st.sampled_from([Fixed(), Exponential(), SKEWED])),
         policy,
-        Recorded(tuple(float(each) / 4 for each in times), tuple(homes)),
+        Recorded(tuple(each / parts for each in times), tuple(homes)),
         gossip=draw(st.sampled_from([0.0, 1.0, 5.0])),
         seed=draw(st.integers(0, 1000)),
     )
@@ -256,3 +268,45 @@ def test_a_crowd_is_the_same_for_agents_and_the_kernel(gossip: float) -> None:
     setting = setting_of((3, 1), policy, law=ONE_PACE, arrivals=arrivals, **more)
     assert_agreed(setting, "kernel")
     assert 0.1 < dream(setting).proposals / 6.0 < 0.9
+
+
+THREE = tuple(tuple(sorted((i + step) % 7 for step in (1, 2, 4))) for i in range(7))
+"""With a fanout of 2 all three peers are candidates: whom the load is least is no chance."""
+
+
+@pytest.mark.parametrize("gossip", [0.0, 0.5, 8.0])
+@pytest.mark.parametrize(
+    ("graph", "policy"),
+    [
+        (THREE, Policy(choice="loaded")),
+        (THREE, Policy(choice="loaded", order="later", peer_jobs=2, retries=1)),
+        (RING, STEADY),
+    ],
+    ids=["loaded", "retries", "steady"],
+)
+def test_loads_are_seen_and_weighed_alike(
+    graph: tuple[tuple[int, ...], ...], policy: Policy, gossip: float
+) -> None:
+    """Unlike nodes leave no ties between loads, so what is chosen follows from what is seen.
+
+    Agents measure how long their jobs take, while the kernel knows it; so every node is
+    first asked once, and that is not counted.
+    """
+    rng, times = Random(3), [40.0 * node for node in range(7)]
+    for _ in range(250):
+        times.append(max(times[-1], 400.0) + rng.expovariate(0.9))
+    homes = [*range(7), *(rng.randrange(7) for _ in range(250))]
+    network = Network(
+        (0.0,) * 7, (1.0, 1.37, 0.71, 2.23, 1.11, 0.93, 1.59), (1, 2, 1, 1, 1, 2, 1), graph=graph
+    )
+    setting = Setting(
+        network,
+        Mixture(2, 2),
+        Fixed(),
+        policy,
+        Recorded(tuple(times), tuple(homes)),
+        warmup=7.5 / 257,
+        gossip=gossip,
+    )
+    assert_agreed(setting, "kernel")
+    assert dream(setting).longest > 10.0
