@@ -15,6 +15,7 @@ from dmoa.cli.chat import chat
 from dmoa.cli.demo import demo
 from dmoa.cli.peers import peers
 from dmoa.cli.plan import plan
+from dmoa.cli.simulate import simulate
 from dmoa.cli.up import up
 from dmoa.errors import DmoaError
 
@@ -23,7 +24,7 @@ INTERRUPTED = 128 + 2
 
 _HEADINGS = {
     "Run a network": (demo, up, ask, chat, peers),
-    "Study a network": (plan,),
+    "Study a network": (plan, simulate),
 }
 
 
