@@ -46,8 +46,15 @@ CANDIDATES = 2
 CALM = 3.0
 """Jobs per slot, averaged over the network, up to which nothing is spared: what a queue with
 random arrivals and service holds at a utilisation of 0.75."""
-STALE = 10.0
-"""Service times after which a peer's queue says nothing about now."""
+STALE = 7.0
+"""Service times after which a peer's queue says nothing about now.
+
+So choosing by load is never worse than not looking: with digests every 30 service times, which
+most of the time are older, the mean time to answer still falls by 3 % at rho 0.5 and 38 % at
+0.9. Believed however old, they would raise it by a third at 0.7 (nearly half in a network of
+7 nodes), as everybody runs to where the queue was short; believed up to 10, by 1 % in the
+small network at 0.5; and not beyond 5, less would be gained at 0.9. (20 nodes, M=2, k=3.)
+"""
 
 
 @dataclass(frozen=True, slots=True)
