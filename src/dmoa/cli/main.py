@@ -13,6 +13,7 @@ from dmoa.cli import render
 from dmoa.cli.ask import ask
 from dmoa.cli.chat import chat
 from dmoa.cli.demo import demo
+from dmoa.cli.paper import paper
 from dmoa.cli.peers import peers
 from dmoa.cli.plan import plan
 from dmoa.cli.simulate import simulate
@@ -24,7 +25,7 @@ INTERRUPTED = 128 + 2
 
 _HEADINGS = {
     "Run a network": (demo, up, ask, chat, peers),
-    "Study a network": (plan, simulate),
+    "Study a network": (plan, simulate, paper),
 }
 
 
