@@ -273,7 +273,7 @@ def shared_assumptions(runs: int) -> list[str]:
             "as in the authors' program (the text has 1/4, which is the rate of each user)"
         ),
         (
-            f"taken: service times are log-normal (cv {LAW.cv:g}) and equal for all jobs of a "
+            f"taken: service times are log-normal (cv {LAW.cv:g}), one draw for all jobs of a "
             "query, as the program decodes greedily (`do_sample=False`; the text has a "
             "temperature of 0.7)"
         ),
