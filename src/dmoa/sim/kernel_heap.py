@@ -30,23 +30,22 @@ def sink(
 ) -> None:
     """Put one in the place of the first, which the caller has read, in a heap of `size`."""
     place, below = 0, 1
-    while below < size:
-        other = below + 1
-        if other < size and (
-            times[other] < times[below]
-            or (times[other] == times[below] and orders[other] < orders[below])
-        ):
-            below = other
-        if time < times[below] or (time == times[below] and order < orders[below]):
-            break
+    while below + 1 < size:  # down to the end, where most belong that are due later than now
+        left, right = times[below], times[below + 1]
+        below += right < left  # no `if`: nobody can foresee it, and a wrong guess costs more
+        if left == right and orders[below + 1] < orders[below]:
+            below += 1
         times[place] = times[below]
         orders[place] = orders[below]
         items[place] = items[below]
         place = below
         below = 2 * place + 1
-    times[place] = time
-    orders[place] = order
-    items[place] = item
+    if below < size:
+        times[place] = times[below]
+        orders[place] = orders[below]
+        items[place] = items[below]
+        place = below
+    push(times, orders, items, place, time, order, item)
 
 
 def pop(times: Floats, orders: Ints, items: Ints, size: int) -> None:

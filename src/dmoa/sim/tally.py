@@ -37,6 +37,7 @@ class Quantiles:
         self.total = 0.0
         self.longest = 0.0
         self._few: list[Numbers] = []
+        self._lately = 0
         self._bins: NDArray[np.int64] | None = None
 
     def add(self, values: Numbers) -> None:
@@ -47,7 +48,8 @@ class Quantiles:
         self.total += float(values.sum())
         self.longest = max(self.longest, float(values.max()))
         self._few.append(values)
-        if self._bins is not None or self.count > EXACT:
+        self._lately += len(values)
+        if self._lately > EXACT:
             self._fold()
 
     def join(self, other: Quantiles) -> None:
@@ -60,18 +62,20 @@ class Quantiles:
         self.total += other.total
         self.longest = max(self.longest, other.longest)
         self._few += other._few
-        if self._bins is not None or self.count > EXACT:
+        self._lately += other._lately
+        if self._lately > EXACT:
             self._fold()
 
     def _fold(self) -> None:
         size = int(2 * _SPAN * FINENESS)
         if self._bins is None:
             self._bins = np.zeros(size, dtype=np.int64)
-        for values in self._few:
+        for values in self._few:  # each of a size that a cache holds
             place = (np.log(np.maximum(values, 1e-300)) + _SPAN) * FINENESS
             places = np.clip(place.astype(np.int64), 0, size - 1)
-            self._bins += np.bincount(places, minlength=size)
-        self._few = []
+            found = np.bincount(places)
+            self._bins[: len(found)] += found
+        self._few, self._lately = [], 0
 
     def quantile(self, share: float) -> float:
         """Tell the least value that a share of all does not exceed (nan without any)."""
@@ -82,6 +86,7 @@ class Quantiles:
             values = np.concatenate(self._few)
             self._few = [values]
             return float(np.partition(values, order - 1)[order - 1])
+        self._fold()
         place = int(np.searchsorted(np.cumsum(self._bins), order))
         return min(float(np.exp((place + 0.5) / FINENESS - _SPAN)), self.longest)
 
@@ -134,13 +139,19 @@ class Tally:
         made = np.array(proposals, dtype=np.int64)
         counts = np.array(numbers) >= self._counted.first
         early = ends <= self._counted.end
+        if counts.all() and early.all():  # as nearly always
+            self._good += len(ends)
+            self._add(0, sojourn, made)
+            return
         self._good += int(np.count_nonzero(early & (ends >= self._counted.begin)))
-        for late, (which, kept) in enumerate(((early, self._before), (~early, self._after))):
+        for late, which in enumerate((early, ~early)):
             chosen = counts & which
-            kept.add(sojourn[chosen])
-            self._proposals[late] += int(made[chosen].sum())
-            in_time = sojourn[chosen] <= self._setting.deadline
-            self._in_time[late] += int(np.count_nonzero(in_time))
+            self._add(late, sojourn[chosen], made[chosen])
+
+    def _add(self, late: int, sojourns: Numbers, proposals: NDArray[np.int64]) -> None:
+        (self._after if late else self._before).add(sojourns)
+        self._proposals[late] += int(proposals.sum())
+        self._in_time[late] += int(np.count_nonzero(sojourns <= self._setting.deadline))
 
     def follows(self, sums: Sums) -> bool:
         """Tell whether queries that are under way at the end are followed to their answer."""
