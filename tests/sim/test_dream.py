@@ -45,12 +45,12 @@ def test_the_same_setting_gives_the_same_outcome(policy: Policy, arrivals: Burst
 @pytest.mark.parametrize("name", ["paper", "loaded", "hedged", "quorum", "steady"])
 def test_agents_and_the_kernel_measure_about_the_same(name: str) -> None:
     """Peers are drawn by other dice, so the means agree only about; questions are the same."""
-    setting = setting_of(POLICIES[name], queries=1500, nodes=4)
+    setting = setting_of(POLICIES[name], queries=1000, nodes=4)
     agents, arrays = dream(setting), simulate(setting, compiled=False)
     for each in ("mean", "p50", "waiting", "length", "goodput", "proposals"):
         assert getattr(agents, each) == pytest.approx(getattr(arrays, each), rel=0.15), each
     assert agents.offered == arrays.offered
-    assert agents.asked == arrays.asked == 1350
+    assert agents.asked == arrays.asked == 900
 
 
 def test_what_is_measured_hangs_together() -> None:
@@ -92,10 +92,11 @@ def test_refused_queries_are_counted_after_the_warmup() -> None:
 
 
 def test_who_is_in_time_is_counted_and_nobody_is_cut_off() -> None:
-    outcome = dream(setting_of(deadline=2.5))
-    assert outcome.answered == outcome.asked
-    assert outcome.longest > 2.5
-    assert 0.1 < outcome.in_time < 0.9
+    endless = dream(setting_of())
+    hasty = dream(setting_of(deadline=endless.p50))
+    assert endless.in_time == 1.0
+    assert hasty.in_time == pytest.approx(0.5, abs=0.01)
+    assert replace(hasty, in_time=1.0) == endless
 
 
 def test_clock_and_progress_are_told() -> None:
