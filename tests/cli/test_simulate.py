@@ -123,7 +123,7 @@ def test_rows_are_json(simulate: Simulate) -> None:
 
 def test_short_runs_are_pointed_out(simulate: Simulate) -> None:
     result = simulate("--arrival-rate", "0.9rho", "--queries", "100")
-    assert "note: 100 queries to 4 nodes may be too few" in result.stderr
+    assert "note: with 100 --queries for 4 nodes, queues may not have settled" in result.stderr
     assert "the intervals of 1 of 1 means are wide" in result.stderr
     result = simulate("--arrival-rate", "1rho", "--queries", "300")
     assert "unclear at M=1, k=2 and rho 1: growth is not seen yet" in result.stderr
@@ -232,7 +232,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(
 
     monkeypatch.setattr(sweeps.Sweep, "measure", stop)
     result = simulate("--arrival-rate", "0.1", "--out", str(tmp_path / "runs.jsonl"))
-    assert "the same command goes on there" in result.stderr
+    assert "runs.jsonl has 0 of 2 runs, and the same command goes on there" in result.stderr
     assert result.exit_code == 130
     assert "would have been kept" in simulate("--arrival-rate", "0.1").stderr
 

@@ -336,8 +336,8 @@ def _sweep(wanted: _Wanted, points: Sequence[Point], file: Path | None, bar: pro
     if few:
         setting = few[0].setting
         bar.say(
-            f"note: {setting.queries} queries to {setting.network.nodes} nodes may be too few "
-            "for queues to settle; --queries takes more"
+            f"note: with {setting.queries} --queries for {setting.network.nodes} nodes, queues may "
+            "not have settled"
         )
     return Sweep(
         points=points,
@@ -359,7 +359,9 @@ def _cores() -> int:
 def _stopped(sweep: Sweep) -> str:
     if sweep.file is None:
         return "stopped; with --out FILE.jsonl the runs would have been kept"
-    return f"stopped; what was simulated is in {sweep.file}, and the same command goes on there"
+    kept = sweep.file.read_bytes().count(b"\n") if sweep.file.exists() else 0
+    runs = len(sweep.points) * sweep.replications
+    return f"stopped; {sweep.file} has {kept} of {runs} runs, and the same command goes on there"
 
 
 def _measured(outcomes: Sequence[Sequence[Outcome]], seconds: float) -> str:

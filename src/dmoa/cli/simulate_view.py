@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _Column = tuple[str, Callable[[Row], str]]
 """Its heading, and what it says of a row."""
+_WIDEST = 1000
+"""Columns of a line in a file."""
+_SEEN = 0.0005
+"""A share that is not written as 0.0%."""
 _WIDE = 0.1
 """An interval of more than this share of its mean, on either side, is worth a remark."""
 
@@ -31,7 +35,8 @@ def show(rows: Sequence[Row]) -> None:
     """Write the table; to a file in lines as long as it needs."""
     screen, drawn = render.console(), table(rows)
     if not screen.is_terminal:
-        screen.width = max(screen.width, screen.measure(drawn).maximum)
+        least, screen.width = screen.width, _WIDEST
+        screen.width = max(least, screen.measure(drawn).maximum)
     screen.print(drawn)
 
 
@@ -67,8 +72,8 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
         ("k", _fanout),
         ("asked/s", lambda row: _figure(row.point.rate)),
         ("rho", lambda row: f"{row.point.rho:.3g}"),
-        ("mean", lambda row: _more(row) + _known(row.mean, " s")),
-        ("p95", lambda row: _more(row) + f"{_figure(row.p95.mean)} s"),
+        ("mean", lambda row: _time(row, row.mean, interval=True)),
+        ("p95", lambda row: _time(row, row.p95)),
         ("waiting", lambda row: _figure(row.waiting.mean)),
         ("busy", lambda row: f"{row.utilisation.mean:.1%}"),
         ("goodput", lambda row: f"{_figure(row.goodput.mean)}/s"),
@@ -76,7 +81,7 @@ def _columns(rows: Sequence[Row]) -> list[_Column]:
     found += always
     if any(isfinite(row.point.setting.deadline) for row in rows):
         found.append(("in time", lambda row: f"{row.in_time.mean:.1%}"))
-    if any(row.refused.mean > 0.0 for row in rows):
+    if any(row.refused.mean >= _SEEN for row in rows):
         found.append(("refused", lambda row: f"{row.refused.mean:.1%}"))
     if any(_is_partial(row) for row in rows):
         found.append(("proposals", lambda row: _figure(row.proposals.mean)))
@@ -93,9 +98,13 @@ def _is_partial(row: Row) -> bool:
     return abs(row.proposals.mean - full) > 1e-9  # noqa: PLR2004  (of rounding)
 
 
-def _more(row: Row) -> str:
-    """Say that a mean would be more, had the run been longer."""
-    return "" if row.verdict == "stable" else ">"
+def _time(row: Row, estimate: Estimate, *, interval: bool = False) -> str:
+    """Write a time with its interval, and a > where it would be more, had the run been longer."""
+    if not isfinite(estimate.mean):
+        return "-"
+    more = "" if row.verdict == "stable" else ">"
+    half = f" ±{_figure(estimate.half, 2)}" if interval and isfinite(estimate.half) else ""
+    return f"{more}{_figure(estimate.mean)}{half} s"
 
 
 def _policy(row: Row) -> str:
@@ -113,22 +122,16 @@ def _change(row: Row) -> str:
         return ""
     if row.verdict != "stable" or not isfinite(row.change.mean):
         return "-"
-    half = f" ±{row.change.half:.0%}" if isfinite(row.change.half) else ""
+    digits = 1 if row.change.half < 0.01 else 0  # noqa: PLR2004  (below one per cent)
+    half = f" ±{row.change.half:.{digits}%}" if isfinite(row.change.half) else ""
     return f"{row.change.mean:+.0%}{half}"
 
 
-def _known(estimate: Estimate, unit: str) -> str:
-    """Write a mean with as many digits as are worth it, and its interval."""
-    if not isfinite(estimate.half):
-        return f"{_figure(estimate.mean)}{unit}"
-    return f"{_figure(estimate.mean)} ±{estimate.half:.2g}{unit}"
-
-
-def _figure(value: float) -> str:
-    """Write three digits, or all before the point."""
+def _figure(value: float, digits: int = 3) -> str:
+    """Write so many digits, or all before the point."""
     if not isfinite(value):
         return "-"
-    return f"{value:.0f}" if abs(value) >= 1000.0 else f"{value:.3g}"  # noqa: PLR2004
+    return f"{value:.0f}" if abs(value) >= 10.0**digits else f"{value:.{digits}g}"
 
 
 def remarks(rows: Sequence[Row]) -> Iterable[str]:
@@ -182,13 +185,21 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
         return _series(rows, place, lambda row: _steady(row, getattr(row, name)))
 
     def share(row: Row) -> tuple[float, float, float]:
-        offered = row.offered.mean or nan
-        return (row.goodput.mean / offered, nan, nan)
+        if due:
+            return (row.in_time.mean, nan, nan)
+        return (row.goodput.mean / (row.offered.mean or nan), nan, nan)
 
     return [
         Panel("Mean time to answer", label, "seconds", timed("mean"), marks),
         Panel("95th percentile", label, "seconds", timed("p95"), [*marks, *due]),
-        Panel("Goodput", label, "answered / asked", _series(rows, place, share), marks),
+        Panel(
+            "Answered in time" if due else "Goodput",
+            label,
+            "share of those asked",
+            _series(rows, place, share),
+            marks,
+            y_range=(0.0, 1.05),
+        ),
     ]
 
 

@@ -30,7 +30,8 @@ class Row:
     Times are in seconds. `waiting` and `length` are jobs per node, `utilisation` the mean
     over the nodes and `busiest` the highest of a node; `goodput` and `offered` are queries
     per second in the whole network; `in_time` and `refused` shares of the queries asked.
-    `change` is that of the mean time against the first policy, pair by pair.
+    `change` is that of the mean time against the first policy, pair by pair, where both are
+    stable.
     """
 
     point: Point
@@ -84,14 +85,16 @@ def row_of(point: Point, outcomes: Sequence[Outcome], base: Sequence[Outcome] = 
 
 def rows_of(points: Sequence[Point], outcomes: Sequence[Sequence[Outcome]]) -> list[Row]:
     """Sum up a sweep: a row per point, compared with the first policy where there are more."""
-    first: dict[tuple[object, ...], Sequence[Outcome]] = {}
+    first: dict[tuple[object, ...], tuple[Row, Sequence[Outcome]]] = {}
     rows: list[Row] = []
     for point, each in zip(points, outcomes, strict=True):
         setting = point.setting
-        network = setting.network
-        alike = (network, setting.mixture, point.law, setting.gossip)
-        base = first.setdefault(alike, each)
-        rows.append(row_of(point, each, () if base is each else base))
+        alike = (setting.network, setting.mixture, point.law, setting.gossip)
+        row = row_of(point, each)
+        base, before = first.setdefault(alike, (row, each))
+        if base is not row and base.verdict == row.verdict == "stable":
+            row = row_of(point, each, before)
+        rows.append(row)
     return rows
 
 

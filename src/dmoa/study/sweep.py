@@ -18,7 +18,7 @@ from dmoa.errors import UsageError
 from dmoa.sim.arrivals import queries_of
 from dmoa.sim.compiled import is_available
 from dmoa.sim.dream import dream
-from dmoa.sim.engine import Engine, simulate
+from dmoa.sim.engine import WORTH, Engine, simulate
 from dmoa.sim.lindley import is_exact
 from dmoa.sim.outcome import Outcome
 from dmoa.sim.setting import Setting
@@ -28,7 +28,7 @@ from dmoa.study.ledger import Ledger, Run, key_of, told
 ENGINES = ("auto", "kernel", "lindley", "world")
 """What may simulate: the fast engine, chosen or not, or the agents of the product."""
 WORTH_COMPILING = 1_000_000
-"""Jobs of a sweep from which on a compiler is worth its start."""
+"""Jobs of a sweep from which on a compiler is worth its start, if none of its runs is by itself."""
 WORTH_PROCESSES = 8.0
 """Seconds of work from which on further processes are worth theirs."""
 _SPEED = {"compiled": 3e6, "plain": 1e5, "world": 2e4}
@@ -147,11 +147,9 @@ class _Work:
         self._sweep, self._missing, self._take = sweep, missing, take
         sizes = [_size(run.setting) for run in missing.values()]
         self._done, self._total = 0, sum(sizes)
-        self._compiled = (
-            True
-            if sweep.engine != "world" and self._total >= WORTH_COMPILING and is_available()
-            else None
-        )
+        much = self._total >= WORTH_COMPILING or max(sizes, default=0) >= WORTH
+        fast = sweep.engine != "world" and much and is_available()
+        self._compiled = True if fast else None
         kind = "world" if sweep.engine == "world" else "compiled" if self._compiled else "plain"
         seconds = self._total / _SPEED[kind]
         worth = seconds - max(sizes, default=0) / _SPEED[kind] > WORTH_PROCESSES
@@ -159,8 +157,9 @@ class _Work:
 
     def go(self) -> None:
         """Make them all."""
-        if self._processes > 1:
+        if self._compiled:
             self._compile()
+        if self._processes > 1:
             self._in_processes()
         else:
             self._in_turn()
@@ -183,9 +182,7 @@ class _Work:
         return step
 
     def _compile(self) -> None:
-        """Have the compiler done before the processes begin, or each would do it again."""
-        if not self._compiled:
-            return
+        """Have the compiler done first: its time is not that of a run, nor of each process."""
         runs = self._missing.values()
         kinds = {run.engine != "kernel" and is_exact(run.setting.policy): run for run in runs}
         for run in kinds.values():
