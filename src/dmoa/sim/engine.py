@@ -18,6 +18,7 @@ from dmoa.sim import compiled as compiler
 from dmoa.sim import kernel, kernel_state, lindley
 from dmoa.sim.arrivals import Homes, Times, Window, chunks, window
 from dmoa.sim.kernel import CROWDED, MORE
+from dmoa.sim.kernel_heap import ORDERS_MAX
 from dmoa.sim.kernel_rules import rules_of
 from dmoa.sim.kernel_state import DONE, OUT
 from dmoa.sim.outcome import Outcome
@@ -36,6 +37,10 @@ ROOM = 1024
 """Jobs, or queries, for which there is room in the beginning, in plain Python."""
 ROOM_PER_NODE = 4
 """The same for each node, where it is compiled: room takes no memory until it is used."""
+ROOM_MAX = 1 << 24
+"""More room than that must turn out to be needed."""
+JOBS_MAX = ORDERS_MAX // 8
+"""Jobs of a run: each is scheduled a few times, and all of that is numbered."""
 WORTH = 200_000
 """Jobs from which on a setting is worth a compiler."""
 
@@ -60,6 +65,8 @@ def simulate(  # noqa: PLR0913  (what to do, and whom to tell)
     numba, False plain Python, None the quicker of them. `clock` tells CPU seconds.
     """
     began = clock()
+    if setting.queries * setting.mixture.visits > JOBS_MAX:
+        raise UsageError(f"a run has {JOBS_MAX:.0e} jobs at most", hint="ask for fewer queries")
     counted = window(setting)
     run = _Run(setting, counted, engine, compiled, note)
     asked = 0
@@ -111,7 +118,8 @@ class _Run:
         self._rules = rules_of(setting, counted, arrays=self._arrays)
         room = ROOM
         if self._arrays:
-            room = max(ROOM, 1 << (ROOM_PER_NODE * setting.network.nodes).bit_length())
+            wanted = min(ROOM_PER_NODE * setting.network.nodes, ROOM_MAX)
+            room = max(ROOM, 1 << wanted.bit_length())
         self._state = self._module.start(
             self._rules, room=room, answers=ANSWERS, arrays=self._arrays
         )

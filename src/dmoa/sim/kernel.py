@@ -13,7 +13,7 @@ from math import inf
 
 from dmoa.core.policy import declines
 from dmoa.sim.kernel_choice import choose, invite, told_peers
-from dmoa.sim.kernel_heap import pop
+from dmoa.sim.kernel_heap import INDEX, INDEX_BITS, pop
 from dmoa.sim.kernel_node import (
     DECLINE,
     PROPOSAL,
@@ -295,7 +295,8 @@ def is_heard_first(state: State) -> bool:
         return False
     if counts[DUE] == 0 or state.times[0] > state.sums[NOW]:
         return True
-    return state.ring[(2 * counts[HEAD]) & (len(state.ring) - 1)] < state.orders[0]
+    sent = state.ring[(2 * counts[HEAD]) & (len(state.ring) - 1)]
+    return sent < state.tags[0] >> INDEX_BITS
 
 
 def advance(rules: Rules, state: State, times: Floats, homes: Ints, until: float) -> int:
@@ -323,7 +324,7 @@ def advance(rules: Rules, state: State, times: Floats, homes: Ints, until: float
             arrival = times[counts[DONE]] if counts[DONE] < arrivals else until
             if counts[DUE] > 0 and state.times[0] <= arrival:
                 pass_time(rules, state, state.times[0])
-                job = state.items[0]
+                job = (state.tags[0] & INDEX) * RECORD
                 counts[GAP] = 1  # mostly the node's next job takes the place
                 node = jobs[job + NODE]
                 query = served(rules, state, job)
@@ -339,7 +340,7 @@ def advance(rules: Rules, state: State, times: Floats, homes: Ints, until: float
             go_on(rules, state, query)
         fill(rules, state, node)
         if counts[GAP] > 0:
-            pop(state.times, state.orders, state.items, counts[DUE])
+            pop(state.times, state.tags, counts[DUE])
             counts[DUE] -= 1
             counts[GAP] = 0
     return FULL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dmoa.core.policy import rank
 from dmoa.sim.draws import dice
-from dmoa.sim.kernel_heap import push, sink
+from dmoa.sim.kernel_heap import push, sink, tag
 from dmoa.sim.kernel_rules import (
     BEGIN,
     END,
@@ -235,11 +235,12 @@ def fill(rules: Rules, state: State, node: int) -> None:
         counts[AT_WORK] += 1
         state.marks[(job >> 1) + STARTED] = now
         ends = now + seconds_of(rules, state, job)
+        mark = tag(counts[ORDERS], job // RECORD)
         if counts[GAP] > 0:
-            sink(state.times, state.orders, state.items, counts[DUE], ends, counts[ORDERS], job)
+            sink(state.times, state.tags, counts[DUE], ends, mark)
             counts[GAP] = 0
         else:
-            push(state.times, state.orders, state.items, counts[DUE], ends, counts[ORDERS], job)
+            push(state.times, state.tags, counts[DUE], ends, mark)
             counts[DUE] += 1
         counts[ORDERS] += 1
         note(rules, state, job, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dmoa.errors import UsageError
+from dmoa.sim.kernel_heap import INDEX, INDEX_BITS
 from dmoa.sim.kernel_rules import (
     BEGIN,
     END,
@@ -54,8 +55,8 @@ is gone already and its place may be taken."""
 """Sums: the time, seconds that jobs waited and were here, jobs per slot, summed over all nodes,
 now and when the last digests were made, and when the backlog is next sampled."""
 
-JOBS_MAX = 1 << 26
-"""Records of jobs that are ever held: some 7 GB."""
+JOBS_MAX = 1 << (INDEX_BITS - 1)
+"""Records of jobs that are ever held: some 14 GB."""
 
 
 class State(NamedTuple):
@@ -77,8 +78,7 @@ class State(NamedTuple):
     asked: Floats
     seats: Ints
     times: Floats
-    orders: Ints
-    items: Ints
+    tags: Ints
     ring: Ints
     out_number: Ints
     out_asked: Floats
@@ -112,8 +112,7 @@ def start(rules: Rules, *, room: int, answers: int, arrays: bool) -> State:
         asked=blank(room, arrays=arrays, whole=False),
         seats=blank(room * 2 * rules.whole[WIDTH], arrays=arrays),
         times=blank(room, arrays=arrays, whole=False),
-        orders=blank(room, arrays=arrays),
-        items=blank(room, arrays=arrays),
+        tags=blank(room, arrays=arrays),
         ring=blank(room * 8, arrays=arrays),
         out_number=blank(answers, arrays=arrays),
         out_asked=blank(answers, arrays=arrays, whole=False),
@@ -141,7 +140,7 @@ def grown(state: State) -> State:
     head, tail = counts[HEAD], counts[TAIL]
     for place in range(2 * head, 2 * tail):  # a ring twice as large has other places
         ring[place % (2 * size)] = state.ring[place % size]
-    names = ("jobs", "marks", "queries", "asked", "seats", "times", "orders", "items")
+    names = ("jobs", "marks", "queries", "asked", "seats", "times", "tags")
     held = [(name, getattr(state, name)) for name in names]
     more: dict[str, Any] = {name: longer(values, len(values)) for name, values in held}
     return state._replace(ring=ring, **more)
@@ -154,7 +153,7 @@ def sums_of(rules: Rules, state: State) -> Sums:
     seen += [float(counts[PRESENT])] * (SAMPLES + 1 - len(seen))
     busy = state.busy.copy()
     for place in range(counts[DUE]):  # what is still in service
-        job = state.items[place]
+        job = (state.tags[place] & INDEX) * RECORD
         if state.jobs[job + CONDITION] in (SERVED, STOPPING):
             begun = max(state.marks[(job >> 1) + STARTED], real[BEGIN])
             busy[state.jobs[job + NODE]] += max(0.0, float(min(sums[NOW], real[END]) - begun))

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from dmoa.core.policy import Policy
 from dmoa.errors import UsageError
 from dmoa.sim.draws import dice
-from dmoa.sim.kernel_heap import pop, push, sink
+from dmoa.sim.kernel_heap import INDEX, INDEX_BITS, pop, push, sink, tag
 from dmoa.sim.kernel_rules import (
     BEGIN,
     END,
@@ -52,8 +52,8 @@ MORE, FULL, CROWDED = range(3)
 """Why `advance` returns: it wants the next chunk, its answers taken, or more places."""
 
 
-PLACES_MAX = 1 << 27
-"""Queries under way that are ever held: some 6 GB."""
+PLACES_MAX = 1 << (INDEX_BITS - 1)
+"""Queries under way that are ever held: some 3 GB."""
 
 
 class Line(NamedTuple):
@@ -73,8 +73,7 @@ class Line(NamedTuple):
     backlog: Ints
     scratch: Ints
     times: Floats
-    orders: Ints
-    items: Ints
+    tags: Ints
     homes: Ints
     asked: Floats
     out_number: Ints
@@ -93,7 +92,7 @@ def start(rules: Rules, *, room: int, answers: int, arrays: bool) -> Line:
     nodes = len(rules.slots)
     counts = blank(8, arrays=arrays)
     counts[SPARE_PLACE] = -1
-    kept = [blank(room, arrays=arrays, whole=bool(whole)) for whole in (0, 1, 1, 1, 0)]
+    kept = [blank(room, arrays=arrays, whole=bool(whole)) for whole in (0, 1, 1, 0)]
     out = [blank(answers, arrays=arrays, whole=bool(whole)) for whole in (1, 0, 0, 1)]
     sums = blank(2, arrays=arrays, whole=False)
     sums[SOON] = -inf
@@ -117,7 +116,7 @@ def grown(line: Line) -> Line:
             "beyond what can be held",
             hint="ask for fewer queries, or a lower arrival rate",
         )
-    for name in ("times", "orders", "items", "homes", "asked"):
+    for name in ("times", "tags", "homes", "asked"):
         line = line._replace(**{name: longer(getattr(line, name), len(line.asked) // 2)})
     return line
 
@@ -223,22 +222,23 @@ def ask(rules: Rules, line: Line, now: float, home: int) -> None:
     line.homes[place] = home * (rules.whole[LAYERS] + 1) + 1
     line.asked[place] = now
     ended = layer_end(rules, line, number, home, 1, now)
-    push(line.times, line.orders, line.items, counts[SIZE], ended, number, place)
+    push(line.times, line.tags, counts[SIZE], ended, tag(number, place))
     counts[SIZE] += 1
 
 
 def go_on(rules: Rules, line: Line) -> None:
     """Let the query that is due first begin its next layer, or its aggregation."""
     counts, size = line.counts, line.counts[SIZE]
-    now, number, place = line.times[0], line.orders[0], line.items[0]
+    now, mark = line.times[0], line.tags[0]
+    number, place = mark >> INDEX_BITS, mark & INDEX
     layers = rules.whole[LAYERS]
     home, layer = line.homes[place] // (layers + 1), line.homes[place] % (layers + 1) + 1
     ended = layer_end(rules, line, number, home, layer, now)
     if layer <= layers:
         line.homes[place] += 1
-        sink(line.times, line.orders, line.items, size, ended, number, place)
+        sink(line.times, line.tags, size, ended, mark)
     else:
-        pop(line.times, line.orders, line.items, size)
+        pop(line.times, line.tags, size)
         counts[SIZE] = size - 1
         answer(rules, line, number, line.asked[place], ended)
         line.homes[place] = counts[SPARE_PLACE]
