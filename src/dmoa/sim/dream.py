@@ -25,7 +25,7 @@ from dmoa.core.digest import Digest
 from dmoa.core.effects import Answer, Refusal
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.names import NodeId, QueryId
-from dmoa.core.view import Peer, View
+from dmoa.core.view import View
 from dmoa.errors import UsageError
 from dmoa.sim.arrivals import chunks, window
 from dmoa.sim.draws import service
@@ -82,18 +82,22 @@ class _Clairvoyance(View):
 
     def _see(self, now: float) -> None:
         for agent in self._look():
-            if agent.node in self._peers:
-                gauge, profile = agent.gauge, agent.profile
-                digest = Digest(
+            peer = self._peers.get(agent.node)
+            if peer is None:
+                continue
+            length, time = len(agent.queue), agent.gauge.service_time()
+            if length != peer.digest.length or time != peer.digest.service_time:
+                profile = agent.profile
+                peer.digest = Digest(
                     node=agent.node,
                     incarnation=1,
                     sequence=0,
                     model=profile.model,
                     slots=profile.slots,
-                    length=len(agent.queue),
-                    service_time=gauge.service_time(),
+                    length=length,
+                    service_time=time,
                 )
-                self._peers[agent.node] = Peer(digest, now)
+            peer.heard, peer.left = now, False
 
     def lightest(
         self, count: int, now: float, rng: Random, besides: Collection[NodeId] = ()
