@@ -255,6 +255,33 @@ def test_engines_can_be_chosen(engine: str) -> None:
     assert outcome.answered == outcome.asked
 
 
+@pytest.mark.parametrize(
+    ("queries", "kept", "wanted"),
+    [(60, True, None), (30_000, True, True), (30_000, False, None), (60_000, False, True)],
+)
+def test_a_sweep_is_compiled_where_that_is_worth_it(
+    monkeypatch: pytest.MonkeyPatch, queries: int, *, kept: bool, wanted: bool | None
+) -> None:
+    made: list[tuple[int, object]] = []
+
+    def make(run: Run, *how: object) -> Outcome:
+        made.append((run.setting.queries, how[0]))
+        return OUTCOME
+
+    monkeypatch.setattr(sweeps, "_made", make)
+    monkeypatch.setattr(sweeps, "is_available", lambda: True)
+    monkeypatch.setattr(sweeps, "is_kept", lambda _: kept)
+    monkeypatch.setattr(sweeps, "compiled", lambda function: function)
+    monkeypatch.setattr(sweeps, "WORTH", 200_000)
+    Sweep(points(queries=queries)).measure()
+    first = [(1, True)] if wanted else []
+    assert made == first + [(queries, wanted)] * 2
+    monkeypatch.setattr(sweeps, "is_available", lambda: False)
+    made.clear()
+    Sweep(points(queries=queries)).measure()
+    assert made == [(queries, None)] * 2
+
+
 @pytest.mark.real
 def test_processes_find_the_same_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeps, "WORTH_PROCESSES", 0.0)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import cast
 
 from dmoa.errors import UsageError
+from dmoa.sim import kernel, lindley
 from dmoa.sim.arrivals import queries_of
-from dmoa.sim.compiled import is_available
+from dmoa.sim.compiled import compiled, is_available, is_kept
 from dmoa.sim.dream import dream
 from dmoa.sim.engine import WORTH, Engine, simulate
 from dmoa.sim.lindley import is_exact
@@ -28,7 +29,8 @@ from dmoa.study.ledger import Ledger, Run, key_of, told
 ENGINES = ("auto", "kernel", "lindley", "world")
 """What may simulate: the fast engine, chosen or not, or the agents of the product."""
 WORTH_COMPILING = 1_000_000
-"""Jobs of a sweep from which on a compiler is worth its start, if none of its runs is by itself."""
+"""Jobs of a sweep from which on a compiler is worth its start, if no run is by itself (`WORTH`);
+what was compiled before is worth it from `WORTH` on."""
 WORTH_PROCESSES = 8.0
 """Seconds of work from which on further processes are worth theirs."""
 _SPEED = {"compiled": 3e6, "plain": 1e5, "world": 2e4}
@@ -147,13 +149,27 @@ class _Work:
         self._sweep, self._missing, self._take = sweep, missing, take
         sizes = [_size(run.setting) for run in missing.values()]
         self._done, self._total = 0, sum(sizes)
-        much = self._total >= WORTH_COMPILING or max(sizes, default=0) >= WORTH
-        fast = sweep.engine != "world" and much and is_available()
-        self._compiled = True if fast else None
+        self._compiled = True if sweep.engine != "world" and self._is_worth(sizes) else None
         kind = "world" if sweep.engine == "world" else "compiled" if self._compiled else "plain"
         seconds = self._total / _SPEED[kind]
         worth = seconds - max(sizes, default=0) / _SPEED[kind] > WORTH_PROCESSES
         self._processes = min(sweep.jobs, len(missing)) if worth else 1
+
+    def _is_worth(self, sizes: Sequence[int]) -> bool:
+        """Tell whether to compile."""
+        if self._total < WORTH or not is_available():
+            return False
+        if self._total >= WORTH_COMPILING or max(sizes) >= WORTH:
+            return True
+        return all(
+            is_kept(compiled(lindley.advance if shortcut else kernel.advance))
+            for shortcut in self._kinds()
+        )
+
+    def _kinds(self) -> dict[bool, Run]:
+        """Tell whether the shortcut is taken, and the kernel, and by which run."""
+        runs = self._missing.values()
+        return {run.engine != "kernel" and is_exact(run.setting.policy): run for run in runs}
 
     def go(self) -> None:
         """Make them all."""
@@ -183,9 +199,7 @@ class _Work:
 
     def _compile(self) -> None:
         """Have the compiler done first: its time is not that of a run, nor of each process."""
-        runs = self._missing.values()
-        kinds = {run.engine != "kernel" and is_exact(run.setting.policy): run for run in runs}
-        for run in kinds.values():
+        for run in self._kinds().values():
             small = replace(run.setting, queries=1, warmup=0.0)
             _made(replace(run, setting=small), self._compiled, None, self._sweep.note)
 
@@ -222,7 +236,7 @@ class _Work:
 
 def _made(
     run: Run,
-    compiled: bool | None,  # noqa: FBT001  (handed through)
+    compile_it: bool | None,  # noqa: FBT001  (handed through)
     progress: Callable[[int, int], None] | None = None,
     note: Note | None = None,
 ) -> Outcome:
@@ -231,7 +245,7 @@ def _made(
     return simulate(
         run.setting,
         engine=cast("Engine", run.engine),
-        compiled=compiled,
+        compiled=compile_it,
         clock=time.process_time,
         progress=progress,
         note=note,
