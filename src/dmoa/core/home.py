@@ -136,8 +136,9 @@ class Home:
         Where peers were asked for and none is there, home has nobody to mix with: its
         model alone ends the query, with the proposals of earlier layers if there are some.
         """
-        queue = self.bench.queue
-        crowd = self.view.crowd(len(queue) / queue.slots, now)
+        queue, crowd = self.bench.queue, 0.0
+        if self.policy.adaptive or self.policy.spare:
+            crowd = self.view.crowd(len(queue) / queue.slots, now)
         wanted = self._shrunk(query, crowd)
         if query.aggregating:
             return []

@@ -37,9 +37,10 @@ class Kept:
 
 def as_proposal(completion: Completion, limits: Limits) -> Completion:
     """Keep of a completion what a proposal is: text, up to its limit."""
-    return replace(
-        completion, text=cut_bytes(completion.text, limits.proposal_bytes), tool_calls=""
-    )
+    text = cut_bytes(completion.text, limits.proposal_bytes)
+    if text is completion.text and not completion.tool_calls:
+        return completion
+    return replace(completion, text=text, tool_calls="")
 
 
 @dataclass(slots=True)
@@ -162,10 +163,15 @@ class Query:
     ) -> Visit:
         """Free a seat with its completion; a proposal is cut to the limit and kept."""
         node = self.pending.pop(job)
-        visit = replace(
-            self.visits[job],
+        seat = self.visits[job]
+        visit = Visit(
+            job=job,
+            layer=seat.layer,
+            role=seat.role,
+            node=node,
             outcome="ok",
             model=completion.model,
+            sent=seat.sent,
             ended=now - self.began,
             queued_seconds=queued,
             service_seconds=service,
