@@ -6,11 +6,14 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
+from dmoa.cli import progress, render
 from dmoa.cli import simulate as command
 from dmoa.cli import simulate_view as view
 from dmoa.cli.main import cli
@@ -128,6 +131,59 @@ def test_short_runs_are_pointed_out(simulate: Simulate) -> None:
     result = simulate("--arrival-rate", "1rho", "--queries", "300")
     assert "unclear at M=1, k=2 and rho 1: growth is not seen yet" in result.stderr
     assert result.exit_code == 0
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> StringIO:
+    """Make both streams a terminal; what is drawn on it is returned."""
+    screen = StringIO()
+
+    def console(*, stderr: bool = False) -> Console:
+        assert stderr in {True, False}
+        return Console(file=screen, force_terminal=True, width=width, color_system=None)
+
+    monkeypatch.setattr(render, "console", console)
+    return screen
+
+
+def test_a_narrow_terminal_shows_what_it_has_room_for(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = on_terminal(monkeypatch, 60)
+    result = simulate("--arrival-rate", "0.5rho", "--deadline", "60")
+    heading, _ = screen.getvalue().splitlines()[-2:]
+    assert heading.split() == ["M", "k", "asked/s", "rho", "mean", "p95", "in", "time", "verdict"]
+    assert "note: there is no room for waiting, goodput, busy; --json" in result.stderr
+    screen = on_terminal(monkeypatch, 200)
+    result = simulate("--arrival-rate", "0.5rho", "--deadline", "60")
+    assert "goodput" in screen.getvalue()
+    assert "no room" not in result.stderr
+
+
+def test_a_terminal_shows_a_bar(simulate: Simulate, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = on_terminal(monkeypatch, 200)
+    simulate("--arrival-rate", "0.5rho", "--queries", "100")
+    assert "note: with 100 --queries" in screen.getvalue()
+    assert "simulate" in screen.getvalue()
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("dmoa.cli.progress.time.monotonic", lambda: now)
+    with progress.progress_bar("count") as bar:
+        for done in range(10):
+            bar(done, 10, "more" if done % 2 else "")
+            now += 12.0
+        bar.say("that was it")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "count: more, 30% done",
+        "count, 60% done",
+        "count: more, 90% done",
+        "that was it",
+    ]
 
 
 # -- what is simulated ----------------------------------------------------------------

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _Column = tuple[str, Callable[[Row], str]]
 """Its heading, and what it says of a row."""
+_LESS = ("waiting", "goodput", "proposals", "busy", "refused", "asked/s")
+"""What is left out on a narrow terminal, the first first."""
 _WIDEST = 1000
 """Columns of a line in a file."""
 _SEEN = 0.0005
@@ -32,20 +34,27 @@ def data(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Write the table; to a file in lines as long as it needs."""
-    screen, drawn = render.console(), table(rows)
-    if not screen.is_terminal:
-        least, screen.width = screen.width, _WIDEST
-        screen.width = max(least, screen.measure(drawn).maximum)
+    """Write the table: on a terminal what there is room for, to a file all of it."""
+    screen, columns, left_out = render.console(), _columns(rows), list[str]()
+    room, screen.width = screen.width, _WIDEST
+    for heading in _LESS:
+        if not screen.is_terminal or screen.measure(_table(rows, columns)).maximum <= room:
+            break
+        left_out += [each for each, _ in columns if each == heading]
+        columns = [each for each in columns if each[0] != heading]
+    drawn = _table(rows, columns)
+    width = screen.measure(drawn).maximum
+    screen.width = room if screen.is_terminal else max(room, width)
     screen.print(drawn)
+    if left_out:
+        render.note(f"there is no room for {', '.join(left_out)}; --json tells them")
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """Draw a line for each point; columns that say the same in all are left out."""
+def _table(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
+    """Draw a line for each point."""
     from rich.table import Table
 
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    columns = _columns(rows)
     for heading, _ in columns:
         left = heading in {"policy", "law", "verdict"}
         drawn.add_column(heading, justify="left" if left else "right", overflow="fold")
