@@ -289,10 +289,8 @@ def pass_time(rules: Rules, state: State, now: float) -> None:
 
 
 def is_heard_first(state: State) -> bool:
-    """Tell whether a message comes before the next end of a service."""
+    """Tell whether the next message comes before the next end of a service."""
     counts = state.counts
-    if counts[HEAD] == counts[TAIL]:
-        return False
     if counts[DUE] == 0 or state.times[0] > state.sums[NOW]:
         return True
     sent = state.ring[(2 * counts[HEAD]) & (len(state.ring) - 1)]
@@ -309,7 +307,7 @@ def advance(rules: Rules, state: State, times: Floats, homes: Ints, until: float
     while counts[OUT] < answers:
         if counts[ROOM] < width or counts[QUERIES_USED] * RECORD == len(state.queries):
             return CROWDED
-        if is_heard_first(state):
+        if counts[HEAD] != counts[TAIL] and is_heard_first(state):
             what = ring[((2 * counts[HEAD]) & (len(ring) - 1)) + 1] & (RECORD - 1)
             job = ring[((2 * counts[HEAD]) & (len(ring) - 1)) + 1] - what
             counts[HEAD] += 1

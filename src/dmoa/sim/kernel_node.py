@@ -175,7 +175,8 @@ def enter(rules: Rules, state: State, job: int, asked: float) -> None:
         else:
             jobs[last + NEXT] = job
         nodes[place + LAST_JOB] = job
-    note(rules, state, job, 0)
+    if len(state.log) > 1:
+        note(rules, state, job, 0)
 
 
 def unlink(state: State, job: int, node: int) -> None:
@@ -243,7 +244,8 @@ def fill(rules: Rules, state: State, node: int) -> None:
             push(state.times, state.tags, counts[DUE], ends, mark)
             counts[DUE] += 1
         counts[ORDERS] += 1
-        note(rules, state, job, 1)
+        if len(state.log) > 1:
+            note(rules, state, job, 1)
 
 
 def leave(rules: Rules, state: State, job: int) -> None:
@@ -258,7 +260,8 @@ def leave(rules: Rules, state: State, job: int) -> None:
     ended = min(now, rules.real[END])
     if ended > begun:
         state.busy[node] += ended - begun
-    note(rules, state, job, 2)
+    if len(state.log) > 1:
+        note(rules, state, job, 2)
 
 
 def drop(rules: Rules, state: State, job: int) -> None:
@@ -276,10 +279,9 @@ def drop(rules: Rules, state: State, job: int) -> None:
 
 
 def note(rules: Rules, state: State, job: int, what: int) -> None:
-    """Log when a job entered (0), started (1) and ended (2), where that is wanted."""
-    if len(state.log) > 1:
-        jobs = state.jobs
-        number = state.queries[jobs[job + QUERY] + NUMBER]
-        row = number * (rules.whole[LAYERS] + 1) + jobs[job + LAYER] - 1
-        place = row * rules.whole[WIDTH] + jobs[job + SEAT]
-        state.log[3 * place + what] = state.sums[NOW]
+    """Log when a job entered (0), started (1) or ended (2)."""
+    jobs = state.jobs
+    number = state.queries[jobs[job + QUERY] + NUMBER]
+    row = number * (rules.whole[LAYERS] + 1) + jobs[job + LAYER] - 1
+    place = row * rules.whole[WIDTH] + jobs[job + SEAT]
+    state.log[3 * place + what] = state.sums[NOW]
