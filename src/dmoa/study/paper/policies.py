@@ -34,11 +34,11 @@ _COLUMNS = (
     Column("load", "load"),
     Column("measure", "measure"),
     Column("unit", "unit"),
-    Column("before", "paper's protocol", form=".2f"),
+    Column("before", "paper", form=".2f"),
     Column("after", "policy", form=".2f"),
     Column("change", "change", "%", "+.1f"),
     Column("half", "+-", "%", ".1f"),
-    Column("p95_change", "change of p95", "%", "+.1f"),
+    Column("p95_change", "of p95", "%", "+.1f"),
     Column("p95_half", "+-", "%", ".1f"),
     Column("claimed", "claimed"),
 )
@@ -135,7 +135,7 @@ _ASSUMED = (
     ),
     (
         f"beyond rho 1 and in bursts there are {cases.FEW} nodes, answers count as in time within "
-        f"{cases.DEADLINE:g} s; bursts are rho in calm/in burst, for "
+        f"{cases.DEADLINE:g} s, and shares are those of the queries asked; bursts are rho in calm/in burst, for "
         + ", ".join(f"{each.low_seconds:g}/{each.high_seconds:g} s" for each in cases.BURSTS)
     ),
     (

@@ -102,13 +102,13 @@ _GAUGES: dict[Gauge, Callable[[Setting, Outcome], float]] = {
 
 UNITS: dict[Gauge, str] = {
     "mean": "s",
-    "goodput": "% of queries",
-    "in time": "% of queries",
-    "refused": "% of queries",
-    "proposals": "per answer",
-    "growth": "% of jobs",
+    "goodput": "%",
+    "in time": "%",
+    "refused": "%",
+    "proposals": "",
+    "growth": "%",
 }
-"""In what each is told; growth is the jobs that are left over of those that come."""
+"""In what each is told: shares are those of the queries, and of growth those of the jobs."""
 
 RELATIVE: tuple[Gauge, ...] = ("mean", "goodput", "proposals")
 """Those of which a relative change says something."""
