@@ -135,7 +135,8 @@ _ASSUMED = (
     ),
     (
         f"beyond rho 1 and in bursts there are {cases.FEW} nodes, answers count as in time within "
-        f"{cases.DEADLINE:g} s, and shares are those of the queries asked; bursts are rho in calm/in burst, for "
+        f"{cases.DEADLINE:g} s, and shares are those of the queries asked; bursts are "
+        "rho in calm/in burst, for "
         + ", ".join(f"{each.low_seconds:g}/{each.high_seconds:g} s" for each in cases.BURSTS)
     ),
     (
