@@ -66,17 +66,16 @@ _COLUMNS = (
     Column("layers", "M"),
     Column("fanout", "k"),
     Column("rho", "rho", form=".1f"),
-    Column("goodput", "goodput, of capacity", "%", ".1f"),
+    Column("goodput", "FCFS", "%", ".1f"),
     Column("half", "+-", "%", ".1f"),
     Column("told", "told", "%", ".1f"),
     Column("error", "error", "%", "+.1f"),
-    Column("earlier", "in half the time", "%", ".1f"),
-    Column("oldest", "oldest first", "%", ".1f"),
-    Column("later", "later layer first", "%", ".1f"),
+    Column("oldest", "oldest", "%", ".1f"),
+    Column("later", "later", "%", ".1f"),
     Column("growth", "grows", "jobs/s", ".3f"),
     Column("told_growth", "told", "jobs/s", ".3f"),
-    Column("line", "misfit of a line", "%", ".2f"),
-    Column("exponential", "of an exponential", "%", ".2f"),
+    Column("line", "line", "%", ".2f"),
+    Column("exponential", "exp.", "%", ".2f"),
 )
 
 _ASSUMED = (
@@ -86,17 +85,18 @@ _ASSUMED = (
     ),
     (
         f"{NODES} nodes alike, exponential service of a mean of 1 s, queues without bounds; "
-        "capacity is 1 / (alpha ((k+1)M + 1)) answers per second and node"
+        "FCFS (first come, first served), oldest first and later layer first are goodputs, in % "
+        "of the capacity of 1 / (alpha ((k+1)M + 1)) answers per second and node"
     ),
     (
         f"runs begin empty and take {SECONDS:g} s ({ORDERED_SECONDS:g} s in the other orders); "
-        "only the second half counts, from when on the goodput is steady: the column beside tells "
-        f"it of runs half as long; +- is the 95 % interval of {REPLICATIONS} runs"
+        "only the second half counts, when the goodput is steady, which runs half as long check; "
+        f"+- is the 95 % interval of {REPLICATIONS} runs"
     ),
     (
-        "misfits are the share of variance that is not explained, of the jobs per node in "
-        f"{_PARTS} spans of a run of {ORDERED_SECONDS:g} s; line and exponential both have two "
-        "numbers to fit"
+        "line and exp. are the shares of variance that the best of them leaves unexplained, of the "
+        "jobs per node in "
+        f"{_PARTS} spans of a run of {ORDERED_SECONDS:g} s; both have two numbers to fit"
     ),
 )
 
@@ -140,7 +140,6 @@ class Measured:
             100.0 * self.goodput.half,
             100.0 * self.told.share,
             100.0 * self.error,
-            100.0 * self.earlier.mean,
             *(100.0 * self.ordered[order].mean for order in ORDERS),
             self.growth.mean,
             self.told.growth,

@@ -52,20 +52,17 @@ _LAWS: tuple[Law, ...] = (Exponential(), Fixed(), LogNormal(cv=0.8, common=0.5))
 
 _COLUMNS = (
     Column("network", "network"),
-    Column("nodes", "nodes"),
     Column("layers", "M"),
     Column("fanout", "k"),
-    Column("remark", "rho of the paper", form=".3f"),
-    Column("exact", "exact", form=".3f"),
-    Column("node", "at node"),
-    Column("busy", "busy there", form=".3f"),
-    Column("others", "others at most", form=".3f"),
-    Column("difference", "worst error", form=".3f"),
-    Column("growth", "grows", "jobs/s", "+.5f"),
-    Column("half", "+-", "jobs/s", ".5f"),
-    Column("grows", "unstable"),
-    Column("mean", "answer after", "s", ".4g"),
-    Column("median", "median", "s", ".4g"),
+    Column("remark", "paper", "rho", ".3f"),
+    Column("exact", "exact", "rho", ".3f"),
+    Column("node", "at"),
+    Column("busy", "busy", form=".3f"),
+    Column("difference", "error", form=".3f"),
+    Column("growth", "grows", "jobs/s", "z.4f"),
+    Column("half", "+-", "jobs/s", ".4f"),
+    Column("mean", "mean", "s", ".0f"),
+    Column("median", "median", "s", ".1f"),
 )
 
 _ASSUMED = (
@@ -74,8 +71,9 @@ _ASSUMED = (
         "mean of the users', as it knows only one"
     ),
     (
-        "rho of the paper is that, and exact the largest of the exact condition's, which is "
-        "derived here"
+        "exact is the largest rho of the exact condition, which is derived here, and at tells the "
+        "node whose it is; busy is the share of time that its slots are, and error that of the "
+        "worst node"
     ),
     (
         "random networks have 4 to 10 nodes, M 1 to 3, arrival rates of 1 to 3, service times "
@@ -83,16 +81,22 @@ _ASSUMED = (
         f"rates are scaled to a largest rho of {RANDOM_RHO}"
     ),
     (
-        "others at most is the largest busy share of a node that does not decide; a node that is "
-        "not always busy empties its queue again and again, so its queue does not grow"
+        "slow node: service times of 1, 1, 1 and 4 s, all else alike. Four slots: the last has as "
+        "many. Busy user: 1, 1, 1 and 1.5 s, and user 1 asks six times as often. Star: six nodes "
+        "alike, of which one is the only peer of all others. Fast users: 1, 1, 1 and 8 s, and "
+        "nobody asks at the last"
+    ),
+    (
+        "a node that is not always busy empties its queue again and again, so its queue does not "
+        "grow"
     ),
     (
         f"growth is of all nodes together, its interval 95 % over {REPLICATIONS} runs; it counts "
         "from a third of the jobs that the rho beyond 1 brings the node that decides"
     ),
     (
-        "runs begin empty, and their second half counts (nine tenths in random networks); times "
-        "to answer are of those answered by then"
+        "runs begin empty, and their second half counts (nine tenths in random networks); mean "
+        "and median are the times to answer, of those answered by then"
     ),
 )
 
@@ -158,8 +162,7 @@ def random_case(number: int, seed: int) -> Case:
         Costs(1.0, rng.uniform(1.0, 1.5), rng.uniform(0.5, 2.0)),
         graph,
     )
-    what = "a graph" if graph else "all know all"
-    case = Case(f"random {number + 1}, {what}", network, mixture, _LAWS[number % len(_LAWS)])
+    case = Case(f"random {number + 1}", network, mixture, _LAWS[number % len(_LAWS)])
     return case.at(RANDOM_RHO)
 
 
@@ -171,21 +174,21 @@ def _graph(nodes: int, rng: Random) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(sorted({to for at, to in both if at == node})) for node in range(nodes))
 
 
-def _even(name: str, times: tuple[float, ...] = SLOW, slots: tuple[int, ...] = ()) -> Case:
-    nodes = len(times)
-    return Case(name, Network((1.0,) * nodes, times, slots or (1,) * nodes), ONE)
-
-
 _STAR = (tuple(range(1, 6)), *((0,) for _ in range(5)))
 
-BUSY_USER = Case("a user who asks six times", Network((6, 1, 1, 1), (1, 1, 1, 1.5)), ONE)
-HUB = Case("a star", Network.alike(6, arrival_rate=1.0, graph=_STAR), ONE)
-SLOTTED = _even("the slow one has 4 slots", slots=(1, 1, 1, 4))
-SPARED = Case("nobody asks the slow one", Network((1, 1, 1, 0), (1, 1, 1, 8)), ONE)
+SLOW_NODE = Case("slow node", Network((1, 1, 1, 1), SLOW), ONE)
+"""As Remark 1 has it: all alike but for the service times."""
+BUSY_USER = Case("busy user", Network((6, 1, 1, 1), (1, 1, 1, 1.5)), ONE)
+"""The user of a fast node asks six times as often as the others."""
+HUB = Case("star", Network.alike(6, arrival_rate=1.0, graph=_STAR), ONE)
+"""Nodes alike, but one is drawn by all others."""
+SLOTTED = Case("four slots", Network((1, 1, 1, 1), SLOW, (1, 1, 1, 4)), ONE)
+"""The slow node has as many slots as it is slow."""
+SPARED = Case("fast users", Network((1, 1, 1, 0), (1, 1, 1, 8)), ONE)
 """Only users of fast nodes, so that latencies are theirs; the nodes have time to spare."""
 NAMED = (
-    _even("one slow node").at(0.95),
-    _even("one slow node").at(1.05),
+    SLOW_NODE.at(0.95),
+    SLOW_NODE.at(1.05),
     BUSY_USER.at(1.05),
     HUB.at(1.05),
     SLOTTED.at(0.95),
@@ -250,18 +253,15 @@ class Measured:
         known_well = self.growth.half < inf
         return [
             case.name,
-            case.network.nodes,
             case.mixture.layers,
             case.mixture.fanout,
             self.remark,
             exact,
             self.node + 1,
             self.busy[self.node],
-            self.others,
             self.difference,
             self.growth.mean if known_well else None,
             self.growth.half if known_well else None,
-            self.grows,
             self.mean,
             self.median,
         ]
