@@ -89,8 +89,13 @@ def test_what_was_claimed_holds() -> None:
     [
         ("choice", "mean", "loaded, fresh digests", {"change": known(-0.3)}, "the best k of 2k"),
         ("choice", "mean", "loaded, digests every 30 s", {"change": known(0.05)}, "never worse"),
-        ("unlike", "mean", "loaded, 10 unlike nodes", {"after": known(20.0)}, "choice alone"),
-        ("unlike", "mean", "loaded, hedged, 10 unlike nodes", {"after": known(20.0)}, "a hedge"),
+        (
+            "unlike",
+            "mean",
+            "loaded, hedged, 10 unlike nodes",
+            {"after": known(20.0)},
+            "choice and hedge",
+        ),
         ("capacity", "growth", "", {"after": known(3.0)}, "8 unlike networks"),
         ("capacity", "growth", "", {"before": known(0.0)}, "8 unlike networks"),
         ("tail", "mean", "hedged, cv 1", {"change": known(0.1)}, "does no harm"),
