@@ -18,6 +18,8 @@ from dmoa.sim.setting import Bursts, Recorded, Setting
 
 CHUNK = 8192
 """Arrivals made at once."""
+KEPT = 1 << 20
+"""Arrivals whose times are kept rather than made twice: 8 MB."""
 
 Times = NDArray[np.float64]
 Homes = NDArray[np.int64]
@@ -43,8 +45,11 @@ def queries_of(setting: Setting) -> int:
     return setting.queries
 
 
-def window(setting: Setting) -> Window:
-    """Look over the times of all arrivals, and tell what of them counts."""
+def window(setting: Setting, keep: list[Times] | None = None) -> Window:
+    """Look over the times of all arrivals, and tell what of them counts.
+
+    Where they are not too many they are kept in `keep`, for `chunks`.
+    """
     queries = queries_of(setting)
     first = int(setting.warmup * queries)
     done, begin, end = 0, 0.0, 0.0
@@ -53,13 +58,18 @@ def window(setting: Setting) -> Window:
             begin = float(times[first - done])
         done += len(times)
         end = float(times[-1])
+        if keep is not None and queries <= KEPT:
+            keep.append(times)
     return Window(queries, first, begin, end)
 
 
-def chunks(setting: Setting) -> Iterator[tuple[Times, Homes]]:
-    """Make all arrivals of a setting in their order: seconds, and nodes from 0."""
+def chunks(setting: Setting, kept: list[Times] | None = None) -> Iterator[tuple[Times, Homes]]:
+    """Make all arrivals of a setting in their order: seconds, and nodes from 0.
+
+    `kept` are the times as `window` has kept them, if it has.
+    """
     homes = _homes(setting)
-    for times in _times(setting):
+    for times in kept or _times(setting):
         yield times, homes(len(times))
 
 

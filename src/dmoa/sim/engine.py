@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 Note = Callable[[str], None]
 """Told what takes long, in words for people."""
 
-ANSWERS = 8192
+ANSWERS = 16_384
 """Answers that are kept until they are tallied."""
 ROOM = 1024
 """Jobs, or queries, for which there is room in the beginning, in plain Python."""
@@ -67,10 +67,11 @@ def simulate(  # noqa: PLR0913  (what to do, and whom to tell)
     began = clock()
     if setting.queries * setting.mixture.visits > JOBS_MAX:
         raise UsageError(f"a run has {JOBS_MAX:.0e} jobs at most", hint="ask for fewer queries")
-    counted = window(setting)
+    kept: list[Times] = []
+    counted = window(setting, kept)
     run = _Run(setting, counted, engine, compiled, note)
     asked = 0
-    for times, homes in chunks(setting):
+    for times, homes in chunks(setting, kept):
         run.ask(times, homes)
         asked += len(times)
         if progress is not None:
