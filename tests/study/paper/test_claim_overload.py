@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
 from dmoa.core.mixture import Mixture
 from dmoa.core.policy import Order
-from dmoa.study.paper import overload
+from dmoa.study.paper import growth, overload
 from dmoa.study.paper.growth import Course
 from dmoa.study.paper.overload import CASES, ORDERS, Measured, findings, measure, told_at
 from dmoa.study.statistics import Estimate
@@ -31,6 +32,7 @@ def as_told(mixture: Mixture, rho: float) -> Measured:
 
 
 def test_a_little_measurement_is_near_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "WORTH", inf)
     monkeypatch.setattr(overload, "SECONDS", 400.0)
     monkeypatch.setattr(overload, "ORDERED_SECONDS", 80.0)
     monkeypatch.setattr(overload, "REPLICATIONS", 2)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
 from dmoa.core.stability import is_stable, utilisation_of_slowest, utilisations
-from dmoa.study.paper import remark1
+from dmoa.study.paper import growth, remark1
 from dmoa.study.paper.remark1 import (
     NAMED,
     ONE,
@@ -68,6 +69,7 @@ def test_the_remark_is_right_of_two_networks_and_wrong_of_three() -> None:
 
 
 def test_a_little_measurement_is_sane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "WORTH", inf)
     monkeypatch.setattr(remark1, "RANDOM", 2)
     monkeypatch.setattr(remark1, "REPLICATIONS", 2)
     monkeypatch.setattr(remark1, "_COUPLED", (0.3, 0.5, 0.95, 1.05))

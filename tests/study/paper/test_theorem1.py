@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from dmoa.core.mixture import Mixture
-from dmoa.study.paper import theorem1
+from dmoa.study.paper import growth, theorem1
 from dmoa.study.paper.claim import Claim
 from dmoa.study.paper.theorem1 import ABOVE, BELOW, CASES, Case, Measured, findings, measure
 from dmoa.study.statistics import Estimate
@@ -24,7 +26,8 @@ MIXED = CASES[3]
 def little(
     monkeypatch: pytest.MonkeyPatch, *cases: Case, drawn: bool = False, seed: int = 1
 ) -> Claim:
-    """Measure so far from rho 1 that little time is enough."""
+    """Measure so far from rho 1 that little time is enough; it is not worth a compiler."""
+    monkeypatch.setattr(growth, "WORTH", inf)
     monkeypatch.setattr(theorem1, "CASES", cases)
     monkeypatch.setattr(theorem1, "DRAWN", cases[:1] if drawn else ())
     monkeypatch.setattr(theorem1, "IN_TIME", cases[0])

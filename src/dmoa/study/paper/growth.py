@@ -15,7 +15,7 @@ from dmoa.sim.setting import Setting
 
 _SEEDS = 1000
 """Replications have seeds of their own, and are fewer than this."""
-_WORTH = 30_000
+WORTH = 2_000
 """Jobs of a run from which on it is compiled: less than for a run alone, as there are many."""
 _STEEPEST = 20.0
 """An exponential that grows by this power of e in the time shown hides all but its end."""
@@ -24,7 +24,7 @@ _STEPS = 400
 
 def run(setting: Setting) -> Outcome:
     """Simulate a setting, as one of many."""
-    many = setting.queries * setting.mixture.visits >= _WORTH
+    many = setting.queries * setting.mixture.visits >= WORTH
     return simulate(setting, compiled=True if many and is_available() else None)
 
 
