@@ -151,6 +151,14 @@ def test_what_cannot_be_held_is_an_error(
         simulate(Setting(network, Mixture(3, 1), queries=9000), engine=by, compiled=False)
 
 
+def test_too_much_is_refused_before_it_begins() -> None:
+    with pytest.raises(UsageError, match="at most"):
+        simulate(replace(CALM, queries=10**12))
+    patient = replace(CALM, policy=Policy(retries=5000))
+    with pytest.raises(UsageError, match="seats"):
+        simulate(patient)
+
+
 # -- quantiles and growth --------------------------------------------------------------
 
 
