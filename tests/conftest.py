@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 
 import pytest
 
 from dmoa.runtime import virtual
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, which children inherit, though the caller ignores it as shells let `&` do."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
