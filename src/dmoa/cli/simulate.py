@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dmoa.cli import render
-from dmoa.cli.options import command, json_option
+from dmoa.cli.options import NO, command, json_option
 from dmoa.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from dmoa.study.sweep import Sweep
     from dmoa.theory.laws import Law
 
-NO = 3
-"""Exit code where the answer is no: the one network that was asked about is not stable."""
 _NODES = 10
 _QUERIES = 20_000
 _WARMUP = 0.1
