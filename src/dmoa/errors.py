@@ -129,14 +129,25 @@ class QueryError(DmoaError):
 
 
 class OverloadedError(QueryError):
-    """A limit was reached; come back after `retry_after` seconds."""
+    """A limit was reached; come back after `retry_after` seconds.
+
+    `position` counts the jobs that would have been before the query, None where unknown.
+    """
 
     code = "overloaded"
     status = 429
 
-    def __init__(self, message: str, *, retry_after: float, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float,
+        position: int | None = None,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
+        self.position = position
 
 
 class ExpiredError(QueryError):

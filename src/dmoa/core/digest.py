@@ -15,7 +15,10 @@ class Digest:
     `length` counts jobs waiting and in service, `mean_length` is its time average since the
     start, `mean_waiting` that of the waiting ones alone, which is the queue of the paper.
     Rates are per second, times in seconds, `utilisation` is rho of this node (dimensionless,
-    stable below 1). A service time of 0 means none was measured yet.
+    stable below 1). A service time of 0 means none was measured yet. `capacity` is how many
+    jobs per second it completes with all its slots busy, 0 where unknown. `layers` and `fanout`
+    are the mixture that a query asked here now would get; `refused` counts own queries and
+    `declined` jobs of peers that were not taken, since the start.
     """
 
     node: NodeId
@@ -31,6 +34,11 @@ class Digest:
     proposer_time: float = 0.0
     aggregator_time: float = 0.0
     utilisation: float = 0.0
+    capacity: float = 0.0
+    layers: int = 0
+    fanout: int = 0
+    refused: int = 0
+    declined: int = 0
     url: str = ""
 
     def supersedes(self, other: Digest) -> bool:

@@ -42,7 +42,9 @@ class Visit:
 class Trace:
     """What happened to one query: all its jobs in the order they were sent.
 
-    `degraded` lists, in words, why the answer is less than what was asked for.
+    `degraded` lists, in words, why the answer is less than what was asked for. `position` and
+    `expected_seconds` are what was told when it was asked: the jobs before its own first one
+    at its home, and the seconds until the answer (0 where nothing was measured yet).
     """
 
     query: QueryId
@@ -51,6 +53,68 @@ class Trace:
     jobs: tuple[Visit, ...]
     degraded: tuple[str, ...]
     seconds: float
+    position: int = 0
+    expected_seconds: float = 0.0
+
+    @property
+    def path(self) -> tuple[Visit, ...]:
+        """List the jobs that the answer waited for: of each layer the last that came in."""
+        last: dict[int, Visit] = {}
+        for visit in self.jobs:
+            known = last.get(visit.layer)
+            if visit.outcome == "ok" and (known is None or visit.ended > known.ended):
+                last[visit.layer] = visit
+        return tuple(last[layer] for layer in sorted(last))
+
+    @property
+    def queued_seconds(self) -> float:
+        """Sum the seconds that the jobs of the path waited for a slot."""
+        return sum(visit.queued_seconds for visit in self.path)
+
+    @property
+    def service_seconds(self) -> float:
+        """Sum the seconds that the jobs of the path were in service."""
+        return sum(visit.service_seconds for visit in self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an own query stands while it is under way; times in seconds.
+
+    `position` counts the jobs before its own first one at its home, and is 0 once that was
+    begun. Where the first come is the first served it never grows. `mixture` is what the
+    query will have got in the end, as things stand now. `starts_in` is expected until its
+    first own job begins, `answers_in` until the answer (0 where nothing was measured yet).
+    """
+
+    query: QueryId
+    position: int
+    layer: int
+    mixture: Mixture
+    waited: float
+    starts_in: float
+    answers_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Who is at a node, its bounds, and what was counted there since its start.
+
+    `bound` is the most own queries that are taken now; `seconds` is the node's age,
+    `waiting_seconds` and `serving_seconds` are sums over all jobs (job seconds).
+    """
+
+    waiting: int
+    serving: int
+    slots: int
+    bound: int
+    seconds: float
+    waiting_seconds: float
+    serving_seconds: float
+    queries: int
+    refused: int
+    declined: int
+    served: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +136,16 @@ FailureCode = Literal["overloaded", "expired", "unavailable", "refused", "too_lo
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a query has no answer; `retry_after` in seconds where that helps."""
+    """Why a query has no answer; `retry_after` in seconds where that helps.
+
+    `position` counts the jobs that would have been before it, where it was not taken.
+    """
 
     code: FailureCode
     detail: str
     trace: Trace
     retry_after: float | None = None
+    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

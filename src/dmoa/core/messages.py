@@ -77,6 +77,13 @@ class Gossip:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """Home asks how a peer stands; the peer's `Gossip` is the reply."""
+
+    kind: Literal["probe"] = "probe"
+
+
+@dataclass(frozen=True, slots=True)
 class Farewell:
     """The sender left, or seems to have; its next digest brings it back."""
 
@@ -86,4 +93,4 @@ class Farewell:
 Reply = Proposal | Decline | Failure
 """What may end a job at a peer; exactly one does, unless the peer is lost."""
 
-Message = Propose | Reply | Withdraw | Gossip | Farewell
+Message = Propose | Reply | Withdraw | Probe | Gossip | Farewell

@@ -46,6 +46,7 @@ def error_of(refusal: Refusal) -> DmoaError:
             error = OverloadedError(
                 refusal.detail,
                 retry_after=refusal.retry_after or 1.0,
+                position=refusal.position,
                 hint="wait as long as retry_after says, or ask another node",
             )
         case "expired":

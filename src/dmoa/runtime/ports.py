@@ -33,6 +33,10 @@ class Host(Protocol):
         """Take a hint that a peer left; its next digest brings it back."""
         ...
 
+    def probed(self, caller: NodeId) -> Digest | None:
+        """Tell a peer how this node stands right now; None when it is closed."""
+        ...
+
     def serve(self, caller: NodeId, message: Propose) -> Frames:
         """Serve a peer's job; closing the generator stops all work on it."""
         ...
@@ -70,6 +74,14 @@ class Network(Protocol):
 
     def announce(self, digest: Digest) -> None:
         """Send a digest to every peer that can be reached now."""
+        ...
+
+    async def probe(self, peer: NodeId, *, patience: float) -> Digest:
+        """Ask a peer how it stands right now.
+
+        UnreachableError where nobody answers to that name, PeerSilentError when nothing
+        came within `patience` seconds, RemoteProtocolError for what is no digest of its.
+        """
         ...
 
     def propose(
