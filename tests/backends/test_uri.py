@@ -46,6 +46,12 @@ from dmoa.errors import ConfigError
                 proposal=5,
             ),
         ),
+        (
+            "fake:0.2?cv=0.5&seed=7&slots=2&crowding=.3#ann",
+            BackendUri("fake", name="ann", seconds=0.2, cv=0.5, seed=7, slots=2, crowding=0.3),
+        ),
+        ("fake:1?cv=0&seed=0&crowding=0", BackendUri("fake", seconds=1.0, seed=0)),
+        ("fake:1?cv=1000&crowding=1000.0", BackendUri("fake", seconds=1.0, cv=1e3, crowding=1e3)),
     ],
 )
 def test_reads_every_form(text, expected):
@@ -71,6 +77,22 @@ def test_reads_every_form(text, expected):
         ("fake:1?tokens=0", "tokens"),
         ("fake:1?fail=loudly", "fail"),
         ("fake:1?after=-1", "after"),
+        ("fake:1?cv=-1", "`cv` needs a number from 0 to 1000"),
+        ("fake:1?cv=nan", "`cv` needs a number from 0 to 1000"),
+        ("fake:1?cv=inf", "cv"),
+        ("fake:1?cv=", "cv"),
+        ("fake:1?cv=1e3", "cv"),
+        ("fake:1?cv=1000.1", "cv"),
+        ("fake:1?cv=0.5&cv=0.6", "cv"),
+        ("fake:1?cv=\u0662", "cv"),
+        ("fake:1?crowding=-0.1", "`crowding` needs a number from 0 to 1000"),
+        ("fake:1?crowding=much", "crowding"),
+        ("fake:1?seed=-1", "`seed` needs a whole number, 0 or above"),
+        ("fake:1?seed=1.5", "seed"),
+        ("fake:1?seed=", "seed"),
+        ("smollm2?crowding=0.3", "a smollm2 backend has no setting `crowding`"),
+        ("llama:x.gguf?cv=0.5", "a llama backend has no setting `cv`"),
+        ("openai:http://h/v1?seed=7", "has no setting `seed`"),
         ("?context=many", "context"),
         ("?context=0", "context"),
         ("?context=99999999999999999999", "context"),
@@ -86,6 +108,7 @@ def test_refuses_what_it_does_not_know_and_names_it(text, named):
     with pytest.raises(ConfigError) as caught:
         parse_uri(text)
     assert named in caught.value.message
+    assert "\n" not in caught.value.message
 
 
 def test_an_unknown_setting_is_answered_with_the_known_ones():

@@ -6,6 +6,7 @@ llama:PATH.gguf                      a GGUF file of the user's own
 hub:OWNER/REPO/FILE.gguf             a GGUF file from a model hub (extra `hub`)
 openai:http://HOST:PORT/v1#MODEL     any OpenAI-compatible endpoint; MODEL may be left out
 fake:SECONDS#NAME                    only takes its time; NAME may be left out
+fake:0.2?cv=0.5&seed=7&crowding=0.3  log-normal, and slower with several jobs at once
 ```
 
 Each may end in settings, `?context=8192&slots=2`. There is no place for a secret: a
@@ -34,8 +35,10 @@ _OWN: Final[dict[Kind, tuple[str, ...]]] = {
     "llama": (),
     "hub": (),
     "openai": ("key_env",),
-    "fake": ("tokens", "fail", "after"),
+    "fake": ("tokens", "fail", "after", "cv", "seed", "crowding"),
 }
+RATIO_MAX: Final = 1000
+"""Of `cv` and `crowding`: what varies or suffers more tells nobody anything."""
 FAILURES: Final = ("unavailable", "refused", "too_long", "rubbish", "timeout", "stall")
 """What `fail=` of a fake backend can be: the code of a fault, or `stall` for ever."""
 
@@ -50,7 +53,9 @@ class BackendUri:
     """A backend URI, taken apart; None where nothing was said.
 
     `target` is a path, a file of a hub, a base URL, or empty; `name` is a model's name
-    or a fake's; `stall` and `seconds` are in seconds, the counts in tokens.
+    or a fake's; `stall` and `seconds` are in seconds, the counts in tokens. `cv` is the
+    standard deviation of a fake's time over its mean, `crowding` the share by which each
+    further job in service makes a job longer.
     """
 
     kind: Kind
@@ -68,6 +73,9 @@ class BackendUri:
     tokens: int | None = None
     fail: str = ""
     after: int = 0
+    cv: float = 0.0
+    seed: int | None = None
+    crowding: float = 0.0
 
 
 def parse_uri(text: str) -> BackendUri:
@@ -97,6 +105,9 @@ def parse_uri(text: str) -> BackendUri:
         key_env=_key_env(settings),
         fail=_fail(settings),
         after=_after(settings),
+        cv=_ratio(settings, "cv"),
+        seed=_seed(settings),
+        crowding=_ratio(settings, "crowding"),
     )
 
 
@@ -169,6 +180,25 @@ def _after(settings: dict[str, str]) -> int:
     if re.fullmatch(r"[0-9]{1,8}", text) is None:
         raise ConfigError("the backend setting `after` needs a number of tokens")
     return int(text)
+
+
+def _seed(settings: dict[str, str]) -> int | None:
+    text = settings.get("seed")
+    if text is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,18}", text) is None:
+        raise ConfigError("the backend setting `seed` needs a whole number, 0 or above")
+    return int(text)
+
+
+def _ratio(settings: dict[str, str], key: str) -> float:
+    match = re.fullmatch(r"\d{1,4}(?:\.\d{1,9})?|\.\d{1,9}", settings.get(key, "0"), re.ASCII)
+    if match is None or float(match[0]) > RATIO_MAX:
+        raise ConfigError(
+            f"the backend setting `{key}` needs a number from 0 to {RATIO_MAX}",
+            hint=f"for example `?{key}=0.5`",
+        )
+    return float(match[0])
 
 
 def _seconds(what: str, text: str) -> float:
