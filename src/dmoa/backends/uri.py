@@ -6,11 +6,11 @@ llama:PATH.gguf                      a GGUF file of the user's own
 hub:OWNER/REPO/FILE.gguf             a GGUF file from a model hub (extra `hub`)
 openai:http://HOST:PORT/v1#MODEL     any OpenAI-compatible endpoint; MODEL may be left out
 fake:SECONDS#NAME                    only takes its time; NAME may be left out
-fake:0.2?cv=0.5&seed=7&crowding=0.3  log-normal, and slower with several jobs at once
 ```
 
-Each may end in settings, `?context=8192&slots=2`. There is no place for a secret: a
-key is named by its environment variable, `?key_env=NAME`.
+Each may end in settings, `?context=8192&slots=2`; `fake:0.2?cv=0.5&seed=7&crowding=0.3` is
+log-normal, and slower with several jobs at once. There is no place for a secret: a key is
+named by its environment variable, `?key_env=NAME`.
 """
 
 from __future__ import annotations
