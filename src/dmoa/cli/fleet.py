@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import socket
@@ -34,6 +36,21 @@ PROGRAM = (sys.executable, "-m", "dmoa")
 _POLL_SECONDS = 0.05
 _LAST_WORDS = 20
 """Lines of a dead node's log that are shown."""
+_PORTS = range(20_000, 32_768)
+"""For nodes to listen at: below those that systems usually hand out by themselves. One of
+those, free now, could be given to the API of another node before its own node is up."""
+_DECIDED = (
+    "--config",
+    "--node",
+    "--realm",
+    "--port",
+    "--model",
+    "--listen",
+    "--connect",
+    "--json",
+    "--stop-on-eof",
+)
+"""What the fleet itself says to a node, and nobody else may."""
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -52,13 +69,23 @@ class Member:
 class Fleet:
     """Starts nodes that know each other, and stops them however its block is left.
 
+    There is a node for each of `models`; what is particular to one stands in the URI of
+    its model. `options` are further arguments of `dmoa up`, the same for all nodes, such
+    as `("--mode", "paper")`. Settings in the caller's environment reach no node.
+
     If `keep`, nodes outlive a block that ends without an exception. The others hold
     the reading end of a pipe: when this process dies, whatever way, they see its end.
     """
 
-    def __init__(self, models: Sequence[str], *, keep: bool = False) -> None:
+    def __init__(
+        self, models: Sequence[str], *, keep: bool = False, options: Sequence[str] = ()
+    ) -> None:
+        assert not isinstance(options, str), "options are words, one by one"
+        taken = [word for word in options if word.partition("=")[0] in _DECIDED]
+        assert not taken, f"the fleet itself decides {taken[0]}"
         self.members: list[Member] = []
         self._models = models
+        self._options = tuple(options)
         self._keep = keep
         self._place = Path(tempfile.mkdtemp(prefix="dmoa-"))
         self._lifeline = os.pipe()
@@ -102,19 +129,28 @@ class Fleet:
             time.sleep(_POLL_SECONDS if waiting else 0)
 
     def wait_met(self) -> None:
-        """Wait until every node sees all the others."""
+        """Wait until every node sees all the others; PeerSilentError if one does not."""
         ends = time.monotonic() + MEET_SECONDS
         others = len(self.members) - 1
         with ExitStack() as stack:
             clients = [stack.enter_context(Client(member.url)) for member in self.members]
-            while not all(_peers_of(client) >= others for client in clients):
+            while lonely := _first_lonely(clients, others):
                 self.check()
                 if time.monotonic() > ends:
+                    place, seen = lonely
                     raise PeerSilentError(
                         f"the nodes did not all meet within {MEET_SECONDS:.0f} s",
-                        hint="a firewall that closes loopback ports would do this",
+                        hint="a firewall that closes loopback ports would do this; "
+                        f"{self.members[place].name} sees {seen} of {others} others",
                     )
                 time.sleep(_POLL_SECONDS)
+
+    def memory(self) -> list[int]:
+        """Tell the peak memory of each node (resident bytes).
+
+        It is 0 for a node that has ended, and where the system does not tell.
+        """
+        return [_peak_memory(member.process) for member in self.members]
 
     def check(self) -> None:
         """See that all nodes still run."""
@@ -133,6 +169,7 @@ class Fleet:
             command += ["--listen", f"tcp/127.0.0.1:{ports[i]}"]
             for port in ports[:i] + ports[i + 1 :]:
                 command += ["--connect", f"tcp/127.0.0.1:{port}"]
+            command += self._options
             self._launch(name, command if self._keep else [*command, "--stop-on-eof"])
 
     def _launch(self, name: str, command: list[str]) -> None:
@@ -197,6 +234,17 @@ def _has_told(member: Member) -> bool:
     return True
 
 
+def _first_lonely(clients: Sequence[Client], others: int) -> tuple[int, int] | None:
+    """Find the first node that does not see so many others, and how many it sees.
+
+    Those behind it are not even asked: nodes that still meet have better things to do.
+    """
+    for place, client in enumerate(clients):
+        if (seen := _peers_of(client)) < others:
+            return place, max(0, seen)
+    return None
+
+
 def _peers_of(client: Client) -> int:
     try:
         return client.health().peers
@@ -204,13 +252,35 @@ def _peers_of(client: Client) -> int:
         return -1
 
 
+def _peak_memory(process: subprocess.Popen[bytes]) -> int:
+    if process.poll() is not None:
+        return 0  # its number may be another's by now
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    peak = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(peak[1]) * 1024 if peak else 0
+
+
 def _free_ports(count: int) -> list[int]:
     """Find ports that are free now; all are held until the last is found."""
+    found: list[int] = []
     with ExitStack() as stack:
-        holders = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for holder in holders:
-            holder.bind(("127.0.0.1", 0))
-        return [holder.getsockname()[1] for holder in holders]
+        # By chance, so that two fleets that start at once rarely want the same.
+        for port in random.sample(_PORTS, len(_PORTS)):
+            if len(found) == count:
+                break
+            holder = stack.enter_context(socket.socket())
+            with suppress(OSError):
+                holder.bind(("127.0.0.1", port))
+                found.append(port)
+    if len(found) < count:
+        raise NetworkError(
+            f"this machine has no {count} free ports from {_PORTS[0]} to {_PORTS[-1]}",
+            hint="end what listens there",
+        )
+    return found
 
 
 def _environment() -> dict[str, str]:
