@@ -52,8 +52,33 @@ STANDING = {
     "arrival_rate": 0.125,
     "service_time": 1.5,
     "utilisation": 0.75,
+    "capacity": 0.0,
+    "layers": 0,
+    "fanout": 0,
+    "refused": 0,
+    "declined": 0,
     "age_seconds": 0.0,
     "url": "http://127.0.0.1:1",
+}
+
+PLACE = {
+    "query": "n1/0/1",
+    "position": 3,
+    "layer": 1,
+    "layers": 1,
+    "fanout": 2,
+    "waited_seconds": 0.5,
+    "starts_in_seconds": 4.2,
+    "answers_in_seconds": 12.4,
+}
+QUEUE = {
+    "node": "n1",
+    "mode": "steady",
+    "policy": {"choice": "loaded", "own_queries": None},
+    "queries": [PLACE],
+    "jobs": {"waiting": 3, "serving": 1, "slots": 1},
+    "limits": {"queries": 20, "jobs": 64},
+    "counters": {"seconds": 123.5, "waiting_job_seconds": 20.5, "queries": 40, "refused": 1},
 }
 
 

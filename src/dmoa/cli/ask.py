@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING
 
 import click
 
 from dmoa.cli import render
 from dmoa.cli.options import command, json_option, mixture_options, model_option, url_option
-from dmoa.errors import UsageError
+from dmoa.errors import OverloadedError, UsageError
 
 if TYPE_CHECKING:
     from dmoa.cli.client import End, Happening
@@ -27,33 +28,57 @@ class Said:
 
 
 def relay(happenings: Iterable[Happening], said: Said, *, show: bool) -> None:
-    """Follow a query to its end: its progress on stderr and, if `show`, its text on stdout."""
-    from dmoa.cli.client import Draft, End, Visit
+    """Follow a query to its end: its progress on stderr and, if `show`, its text on stdout.
+
+    OverloadedError, where it was not taken, says which place it would have had.
+    """
+    try:
+        _relay(happenings, said, show=show)
+    except OverloadedError as error:
+        if error.position is None:
+            raise
+        place = f"it would have been {render.ordinal(error.position)} in the queue"
+        again = f"come back in {ceil(error.retry_after)} s"
+        error.message = f"{error.message}; {place}, {again}"
+        raise
+    _notes(said)
+
+
+def _relay(happenings: Iterable[Happening], said: Said, *, show: bool) -> None:
+    from dmoa.cli.client import Visit
 
     late: list[Visit] = []
     with render.Follow() as follow:
         for happening in happenings:
-            match happening:
-                case Visit():
-                    if show and said.text:
-                        late.append(happening)  # nothing comes between the pieces of an answer
-                    else:
-                        follow.visit(happening)
-                case Draft():
-                    said.drafts[happening.job] = said.drafts.get(happening.job, "") + happening.text
-                    follow.draft(happening)
-                case End():
-                    said.end = happening
-                case str():
-                    said.text += happening
-                    if show:
-                        follow.clear()
-                        render.piece(happening)
+            if isinstance(happening, Visit) and show and said.text:
+                late.append(happening)  # nothing comes between the pieces of an answer
+            else:
+                _take(happening, said, follow, show=show)
         if show and not said.text.endswith("\n"):
             render.piece("\n")
         for visit in late:
             follow.visit(visit)
-    _notes(said)
+
+
+def _take(happening: Happening, said: Said, follow: render.Follow, *, show: bool) -> None:
+    """Show one thing that happened, and keep what the command will need of it."""
+    from dmoa.cli.client import Draft, End, Place, Visit
+
+    match happening:
+        case Visit():
+            follow.visit(happening)
+        case Place():
+            follow.place(happening)
+        case Draft():
+            said.drafts[happening.job] = said.drafts.get(happening.job, "") + happening.text
+            follow.draft(happening)
+        case End():
+            said.end = happening
+        case str():
+            said.text += happening
+            if show:
+                follow.clear()
+                render.piece(happening)
 
 
 def _notes(said: Said) -> None:

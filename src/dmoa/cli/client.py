@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
-from types import TracebackType
+from math import ceil
 from typing import Self, TypeVar
 
 import httpx2
@@ -36,6 +36,7 @@ _STREAM_SECONDS = 600.0
 """Between two chunks of an answer; the deadline of a query is the node's affair."""
 _EVENT_BYTES = 4 * 1024 * 1024
 """Of one chunk of an answer."""
+_Shape = TypeVar("_Shape")
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -84,6 +85,19 @@ class Trace(msgspec.Struct, frozen=True):
     jobs: tuple[Visit, ...] = ()
 
 
+class Place(msgspec.Struct, frozen=True):
+    """How an own query of a node stands: `position` 1 is the next in its queue, 0 was begun."""
+
+    query: str = ""
+    position: int = 0
+    layer: int = 0
+    layers: int = 0
+    fanout: int = 0
+    waited_seconds: float = 0.0
+    starts_in_seconds: float = 0.0
+    answers_in_seconds: float = 0.0
+
+
 class End(msgspec.Struct, frozen=True):
     """The end of an answer: why there, and its trace, read and as it came."""
 
@@ -92,8 +106,8 @@ class End(msgspec.Struct, frozen=True):
     raw: object = None
 
 
-Happening = str | Visit | Draft | End
-"""Of an answer: pieces of its text, how its jobs stand, pieces of drafts, one end."""
+Happening = str | Visit | Draft | Place | End
+"""Of an answer: pieces of its text, how its jobs and itself stand, pieces of drafts, one end."""
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -115,6 +129,11 @@ class Standing(msgspec.Struct, frozen=True):
     arrival_rate: float = 0.0
     service_time: float = 0.0
     utilisation: float = 0.0
+    capacity: float = 0.0
+    layers: int = 0
+    fanout: int = 0
+    refused: int = 0
+    declined: int = 0
     age_seconds: float = 0.0
     url: str = ""
 
@@ -124,6 +143,18 @@ class Neighbourhood(msgspec.Struct, frozen=True):
 
     node: Standing
     peers: tuple[Standing, ...] = ()
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """How the queue of one node stands, as the API shows it; counters since its start."""
+
+    node: str
+    mode: str = ""
+    policy: dict[str, object] = {}
+    queries: tuple[Place, ...] = ()
+    jobs: dict[str, int] = {}
+    limits: dict[str, int | None] = {}
+    counters: dict[str, float] = {}
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -136,6 +167,7 @@ class Turn(msgspec.Struct, frozen=True):
 class _Extra(msgspec.Struct, frozen=True):
     progress: Visit | None = None
     draft: Draft | None = None
+    queue: Place | None = None
 
 
 class _Delta(msgspec.Struct, frozen=True):
@@ -147,20 +179,22 @@ class _Choice(msgspec.Struct, frozen=True):
     finish_reason: str | None = None
 
 
+class _Told(msgspec.Struct, frozen=True):
+    position: int | None = None
+    retry_after_seconds: float | None = None
+
+
 class _Problem(msgspec.Struct, frozen=True):
     message: str = "no message"
     code: str | int | None = None
     hint: str | None = None
+    dmoa: _Told | None = None
 
 
 class _Chunk(msgspec.Struct, frozen=True):
     choices: tuple[_Choice, ...] = ()
     dmoa: object = None
     error: _Problem | None = None
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    error: _Problem
 
 
 class _Model(msgspec.Struct, frozen=True):
@@ -171,13 +205,10 @@ class _Models(msgspec.Struct, frozen=True):
     data: tuple[_Model, ...]
 
 
-_Shape = TypeVar("_Shape")
-
-
 class Client:
-    """Speaks with one node; every error is one of dmoa's."""
+    """Speaks with one node, `patience` seconds at most; every error is one of dmoa's."""
 
-    def __init__(self, url: str = DEFAULT_URL) -> None:
+    def __init__(self, url: str = DEFAULT_URL, *, patience: float = _READ_SECONDS) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         try:
             parts = httpx2.URL(self.url)
@@ -187,7 +218,7 @@ class Client:
             raise UsageError(f"{url!r} is no URL of a node", hint=f"write it like {DEFAULT_URL}")
         self._http = httpx2.Client(
             base_url=self.url,
-            timeout=httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
+            timeout=httpx2.Timeout(patience, connect=min(patience, _CONNECT_SECONDS)),
             trust_env=not _is_loopback(parts.host),  # a proxy cannot reach this machine's nodes
         )
 
@@ -195,12 +226,7 @@ class Client:
         """Use the client for a while."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connection."""
         self._http.close()
 
@@ -215,6 +241,10 @@ class Client:
     def peers(self) -> Neighbourhood:
         """Ask whom it knows, and how they stand."""
         return self._get("/v1/peers", Neighbourhood)
+
+    def queue(self) -> Queue:
+        """Ask how its queue stands, and its users' queries in it."""
+        return self._get("/v1/queue", Queue)
 
     def chat(
         self,
@@ -317,18 +347,16 @@ def _happenings_of(chunk: _Chunk) -> Iterator[Happening]:
         yield End(choice.finish_reason, trace, chunk.dmoa)
     elif chunk.dmoa is not None:
         extra = msgspec.convert(chunk.dmoa, _Extra)
-        yield from (each for each in (extra.progress, extra.draft) if each is not None)
+        yield from filter(None, (extra.progress, extra.draft, extra.queue))
 
 
 def _refused(response: httpx2.Response) -> DmoaError:
     """Turn a response that is no answer into the error that it tells of."""
-    try:
-        problem = msgspec.json.decode(response.content, type=_Refusal).error
-    except msgspec.DecodeError:
-        problem = _Problem(f"HTTP status {response.status_code} from {response.url}")
-    retry_after = response.headers.get("retry-after", "")
-    seconds = float(retry_after) if retry_after.isdecimal() else None
-    return _fault(problem, response.status_code, seconds)
+    problem = _Problem(f"HTTP status {response.status_code} from {response.url}")
+    with suppress(msgspec.DecodeError):
+        problem = msgspec.json.decode(response.content, type=_Chunk).error or problem
+    seconds = response.headers.get("retry-after", "")
+    return _fault(problem, response.status_code, float(seconds) if seconds.isdecimal() else None)
 
 
 _WITH_HINT = re.compile(r"(?P<message>.*) \(hint: (?P<hint>.*)\)", re.DOTALL)
@@ -348,8 +376,12 @@ def _fault(problem: _Problem, status: int, retry_after: float | None) -> DmoaErr
     if hint is None and (both := _WITH_HINT.fullmatch(message)):
         message, hint = both["message"], both["hint"]
     if code == OverloadedError.code or status == HTTPStatus.TOO_MANY_REQUESTS:
-        again = "try again later" if retry_after is None else f"try again in {retry_after:.0f} s"
-        return OverloadedError(message, retry_after=retry_after or 1.0, hint=hint or again)
+        told = problem.dmoa or _Told()
+        seconds = retry_after if told.retry_after_seconds is None else told.retry_after_seconds
+        again = "try again later" if seconds is None else f"try again in {ceil(seconds)} s"
+        return OverloadedError(
+            message, retry_after=seconds or 1.0, position=told.position, hint=hint or again
+        )
     if code == ContextLengthError.code:
         return ContextLengthError(message, hint=hint or "shorten the prompt")
     if code == ModelNotFoundError.code:

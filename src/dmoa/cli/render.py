@@ -20,12 +20,14 @@ if TYPE_CHECKING:  # rich takes a quarter of a second, and `--help` needs none o
     from rich.text import Text
     from rich.tree import Tree
 
-    from dmoa.cli.client import Draft, Neighbourhood, Standing, Trace, Visit
+    from dmoa.cli.client import Draft, Mixture, Neighbourhood, Place, Standing, Trace, Visit
 
 _PLAIN_WIDTH = 120
 """Columns where the output is no terminal."""
 _DRAFT_LETTERS = 60
 """Of each draft in a tree."""
+_LONG = 120.0
+"""Seconds from which on an expectation is told in minutes."""
 _STYLES = {"ok": "green", "pending": "yellow"}
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -87,19 +89,22 @@ def peers_table(here: Neighbourhood) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("node", "model"):
         table.add_column(heading, overflow="fold")
-    for heading in ("queue", "slots", "rho", "arrivals/s", "service", "age"):
+    told = any(each.layers or each.refused for each in (here.node, *here.peers))
+    numbers = ("queue", "slots", "rho", "arrivals/s", "service", "age")
+    for heading in (*numbers, *(("mixture", "refused") if told else ())):
         table.add_column(heading, justify="right")
-    table.add_row(*_standing_row(here.node), style="bold")
+    table.add_row(*_standing_row(here.node, told=told), style="bold")
     for peer in sorted(here.peers, key=lambda each: each.node):
-        table.add_row(*_standing_row(peer))
+        table.add_row(*_standing_row(peer, told=told))
     return table
 
 
-def _standing_row(standing: Standing) -> tuple[Text | str, ...]:
+def _standing_row(standing: Standing, *, told: bool) -> tuple[Text | str, ...]:
+    """Write how a node stands; its mixture and refusals only where anybody told of such."""
     from rich.text import Text
 
     service = f"{standing.service_time:.2f} s" if standing.service_time else "-"
-    return (
+    row = (
         Text(plain(standing.node)),
         Text(plain(standing.model)),
         str(standing.length),
@@ -109,6 +114,37 @@ def _standing_row(standing: Standing) -> tuple[Text | str, ...]:
         service,
         f"{standing.age_seconds:.1f} s",
     )
+    return (*row, mixture_name(standing), str(standing.refused)) if told else row
+
+
+def mixture_name(shape: Mixture | Place | Standing) -> str:
+    """Write M layers and a fanout of k as the names of models do: m2k3."""
+    return f"m{shape.layers}k{shape.fanout}" if shape.layers else "alone"
+
+
+def ordinal(number: int) -> str:
+    """Write 1 as 1st, 2 as 2nd, 11 as 11th."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number // 10 % 10 == 1 else ending}"
+
+
+def waiting_line(place: Place, since: float = 0.0) -> str:
+    """Tell how an own query stands, `since` seconds after that was told; empty if unknown."""
+    parts: list[str] = []
+    if place.position:
+        parts.append(f"{ordinal(place.position)} in the queue")
+    if place.position and place.starts_in_seconds:
+        parts.append(f"starts in {_about(place.starts_in_seconds - since)}")
+    if place.answers_in_seconds:
+        parts.append(f"answer in {_about(place.answers_in_seconds - since)}")
+    return ", ".join(parts)
+
+
+def _about(seconds: float) -> str:
+    """Round an expectation to what can be known of it."""
+    if seconds >= _LONG:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {max(1, round(seconds))} s"
 
 
 def gossip_tree(prompt: str, trace: Trace, drafts: Mapping[str, str]) -> Tree:
@@ -172,6 +208,7 @@ class Follow:
     def __init__(self) -> None:
         self._jobs: dict[str, Visit] = {}
         self._drafts: dict[str, str] = {}
+        self._place: tuple[Place, float] | None = None
         self._began = time.monotonic()
         self._live: Live | None = None
         self._silent = False
@@ -217,6 +254,12 @@ class Follow:
         if is_news and self._live is None and not self._silent:
             talk(_line(visit))
 
+    def place(self, place: Place) -> None:
+        """Take news of where the query stands; without a terminal only the first are told."""
+        if self._place is None and self._live is None and not self._silent and place.position:
+            talk(waiting_line(place))
+        self._place = (place, time.monotonic())
+
     def draft(self, draft: Draft) -> None:
         """Take some more text of a proposal."""
         self._drafts[draft.job] = self._drafts.get(draft.job, "") + draft.text
@@ -225,7 +268,9 @@ class Follow:
         from rich.text import Text
         from rich.tree import Tree
 
-        tree = Tree(Text(f"{time.monotonic() - self._began:.1f} s"))
+        now = time.monotonic()
+        stands = waiting_line(self._place[0], now - self._place[1]) if self._place else ""
+        tree = Tree(Text(", ".join(filter(None, (f"{now - self._began:.1f} s", stands)))))
         _grow(tree, list(self._jobs.values()), dict(self._drafts), end=True)
         return tree
 
