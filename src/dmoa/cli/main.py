@@ -17,6 +17,7 @@ from dmoa.cli.paper import paper
 from dmoa.cli.peers import peers
 from dmoa.cli.plan import plan
 from dmoa.cli.simulate import simulate
+from dmoa.cli.top import top
 from dmoa.cli.up import up
 from dmoa.errors import DmoaError
 
@@ -24,7 +25,7 @@ INTERRUPTED = 128 + 2
 """Exit code after Ctrl-C, as a shell would say it."""
 
 _HEADINGS = {
-    "Run a network": (demo, up, ask, chat, peers),
+    "Run a network": (demo, up, ask, chat, peers, top),
     "Study a network": (plan, simulate, paper),
 }
 
