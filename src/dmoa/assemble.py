@@ -63,6 +63,7 @@ def build(
         mixture=settings.mixture,
         limits=settings.limits,
         timing=settings.timing,
+        policy=settings.policy,
         rng=Random(SystemRandom().getrandbits(64)),
         incarnation=time.time_ns() // 1_000_000,
         url=url,

@@ -9,7 +9,7 @@ import secrets
 import socket
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,7 @@ from typing import Any, cast
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import is_node_name
+from dmoa.core.policy import LIVE, PAPER, Choice, Order, Policy
 from dmoa.errors import ConfigError
 
 HOST = "127.0.0.1"
@@ -51,6 +52,16 @@ class Settings:
     """M of the default mixture."""
     fanout: int = _MIXTURE.fanout
     """k of the default mixture."""
+    mode: str = "steady"
+    """`steady` keeps the queues bounded and chooses peers by load; `paper` is Algorithm 1."""
+    choice: str = ""
+    """How peers are chosen: loaded or uniform; empty as the mode has it."""
+    order: str = ""
+    """Which job goes first: oldest, fcfs or later; empty as the mode has it."""
+    hedge: int = LIVE.spare
+    """Further proposers per layer while the network is calm; the slowest is cancelled."""
+    quorum: bool = False
+    """Let a layer end without its slowest proposal."""
     deadline: float = _TIMING.deadline
     """Seconds from question to answer, where the user names none."""
     queue_jobs: int = _LIMITS.queue_jobs
@@ -76,6 +87,19 @@ class Settings:
     def timing(self) -> Timing:
         """The durations of the protocol under these settings."""
         return Timing(deadline=self.deadline)
+
+    @property
+    def policy(self) -> Policy:
+        """What the node does beyond Algorithm 1 under these settings."""
+        if self.mode == "paper":
+            return PAPER
+        return replace(
+            LIVE,
+            choice=cast("Choice", self.choice) or LIVE.choice,
+            order=cast("Order", self.order) or LIVE.order,
+            spare=self.hedge,
+            missing=int(self.quorum),
+        )
 
     @property
     def mixture(self) -> Mixture:
@@ -106,6 +130,7 @@ def load(
     options: dict[str, Any] = {**values, "sources": sources}
     settings = Settings(**options)
     _refuse_open_doors(settings)
+    _refuse_more_than_paper(settings)
     return settings
 
 
@@ -127,6 +152,22 @@ def is_loopback(endpoint: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+_POLICIES = ("choice", "order", "hedge", "quorum")
+
+
+def _refuse_more_than_paper(settings: Settings) -> None:
+    """Refuse policies beside the mode that has none, rather than pass over them."""
+    if settings.mode != "paper":
+        return
+    for key in _POLICIES:
+        if settings.sources[key] != "default":
+            raise ConfigError(
+                f"{settings.sources[key]}: {key} does not go with mode = paper, which is "
+                "Algorithm 1 alone",
+                hint=f"leave {key} out, or set mode = steady",
+            )
 
 
 def _refuse_open_doors(settings: Settings) -> None:
@@ -152,7 +193,6 @@ def _unencrypted(settings: Settings, key: str, what: str) -> ConfigError:
 # what it should have been. Environment variables are text and are converted before.
 
 _ENDPOINT = re.compile(r"tcp/(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]/?#:\s]+):(?P<port>\d{1,5})")
-_LEVELS = ("debug", "info", "warning", "error")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True} | {
     "0": False,
     "false": False,
@@ -196,10 +236,13 @@ def _name(value: object) -> str:
     raise ValueError("1 to 32 of a-z, 0-9 and inner hyphens")
 
 
-def _level(value: object) -> str:
-    if isinstance(value, str) and value.lower() in _LEVELS:
-        return value.lower()
-    raise ValueError("one of " + ", ".join(_LEVELS))
+def _one_of(*words: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if isinstance(value, str) and value.lower() in words:
+            return value.lower()
+        raise ValueError("one of " + ", ".join(words))
+
+    return parse
 
 
 def _endpoints(lowest_port: int) -> Callable[[object], tuple[str, ...]]:
@@ -242,11 +285,16 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "insecure": _yes_no,
     "layers": _whole(0, _LIMITS.layers),
     "fanout": _whole(0, _LIMITS.fanout),
+    "mode": _one_of("steady", "paper"),
+    "choice": _one_of("loaded", "uniform"),
+    "order": _one_of("oldest", "fcfs", "later"),
+    "hedge": _whole(0, 1),
+    "quorum": _yes_no,
     "deadline": _seconds,
     "queue_jobs": _whole(1, 65_536),
     "queue_bytes": _whole(1024 * 1024, 16 * 1024 * 1024 * 1024),
     "proposal_tokens": _whole(16, 8192),
-    "log_level": _level,
+    "log_level": _one_of("debug", "info", "warning", "error"),
 }
 
 _OTHER_VARIABLES = ("DMOA_CACHE", "DMOA_CONFIG", "DMOA_URL")

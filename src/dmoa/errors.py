@@ -131,7 +131,7 @@ class QueryError(DmoaError):
 class OverloadedError(QueryError):
     """A limit was reached; come back after `retry_after` seconds.
 
-    `position` counts the jobs that would have been before the query, None where unknown.
+    `position` is the place that the query would have had in the queue, None where unknown.
     """
 
     code = "overloaded"

@@ -39,6 +39,13 @@ _STOP_SECONDS = 10.0
 )
 @click.option("--layers", type=int, help="M of the default mixture  [default: 1]")
 @click.option("--fanout", type=int, help="k of the default mixture  [default: 2]")
+@click.option("--mode", metavar="MODE", help="steady, or paper for Algorithm 1  [default: steady]")
+@click.option("--choice", metavar="HOW", help="Of peers: loaded or uniform  [default: loaded]")
+@click.option("--order", metavar="HOW", help="Of jobs: oldest, fcfs or later  [default: oldest]")
+@click.option("--hedge", type=int, help="Further proposers while it is calm, 0 or 1  [default: 1]")
+@click.option("--quorum/--no-quorum", default=None, help="End layers without the slowest proposal")
+@click.option("--deadline", type=float, help="Seconds to the answer at most  [default: 300]")
+@click.option("--queue-jobs", type=int, help="Jobs that may wait or be served  [default: 64]")
 @click.option(
     "--config",
     "file",

@@ -12,9 +12,10 @@ from __future__ import annotations
 from random import Random
 from typing import assert_never
 
+from dmoa.core import standing
 from dmoa.core.bench import Bench
 from dmoa.core.digest import Digest
-from dmoa.core.effects import Announce, Effect, Send
+from dmoa.core.effects import Announce, Census, Effect, Send, Standing
 from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
 from dmoa.core.gauge import Gauge
 from dmoa.core.home import Home
@@ -26,11 +27,13 @@ from dmoa.core.messages import (
     Farewell,
     Gossip,
     Message,
+    Probe,
     Proposal,
     Propose,
     Withdraw,
 )
 from dmoa.core.names import JobId, NodeId, QueryId, query_name
+from dmoa.core.outlook import Outlook
 from dmoa.core.policy import PAPER, Policy
 from dmoa.core.query import as_proposal
 from dmoa.core.queue import Entry, Queue
@@ -77,7 +80,9 @@ class Agent:
         self._minted = 0
         self._wants = Wants()
         self._past: dict[JobId, None] = {}
-        self.view = View(size=self.limits.view, silence=self.timing.silence)
+        self.view = View(
+            size=self.limits.view, silence=self.timing.silence, pardon=self.timing.pardon
+        )
         self.gauge = Gauge(now, slots=profile.slots)
         self.queue = Queue(
             slots=profile.slots,
@@ -87,7 +92,15 @@ class Agent:
         )
         self._bench = Bench(profile, self.limits, self.queue, self.gauge, self._wants, policy)
         self._home = Home(
-            node, self.limits, self.timing, rng, self.view, self._bench, self._wants, policy
+            node,
+            self.limits,
+            self.timing,
+            rng,
+            self.view,
+            self._bench,
+            self._wants,
+            policy,
+            Outlook(self.view, self._bench, policy),
         )
         self._wants.wake(now, "gossip", node)
 
@@ -113,6 +126,7 @@ class Agent:
     def digest(self, now: float) -> Digest:
         """Tell how this node stands."""
         gauge = self.gauge
+        mixture = standing.given(self._home, now)
         return Digest(
             node=self.node,
             incarnation=self._incarnation,
@@ -127,7 +141,35 @@ class Agent:
             proposer_time=gauge.service_time("proposer"),
             aggregator_time=gauge.service_time("aggregator"),
             utilisation=gauge.utilisation,
+            capacity=gauge.capacity,
+            layers=mixture.layers,
+            fanout=mixture.fanout,
+            refused=gauge.refused,
+            declined=gauge.declined,
             url=self._url,
+        )
+
+    def standings(self, now: float) -> tuple[Standing, ...]:
+        """Tell how the own queries under way stand, the oldest first."""
+        return standing.standings(self._home, now)
+
+    def census(self, now: float) -> Census:
+        """Count who is here, and what was counted since the start."""
+        gauge, queue = self.gauge, self.queue
+        gauge.advance(now)
+        seconds, waiting, serving = gauge.seconds
+        return Census(
+            waiting=queue.waiting,
+            serving=queue.serving,
+            slots=queue.slots,
+            bound=standing.bound(self._home, now),
+            seconds=seconds,
+            waiting_seconds=waiting,
+            serving_seconds=serving,
+            queries=gauge.queries.count,
+            refused=gauge.refused,
+            declined=gauge.declined,
+            served=gauge.count,
         )
 
     def check(self) -> None:
@@ -177,6 +219,8 @@ class Agent:
                     self._wants.wake(now + self.timing.gossip, "gossip", subject)
                 case "layer":
                     self._home.advance(self._home.queries[QueryId(subject)], now)
+                case "probe":
+                    self._home.probed(self._home.queries[QueryId(subject)], now)
                 case "query":
                     self._home.expire(QueryId(subject), now)
                 case "job":
@@ -221,20 +265,32 @@ class Agent:
             case Proposal():
                 self._home.proposed(sender, message, now)
             case Decline():
-                detail = f"its queue holds {message.length} jobs"
-                self._home.ended(sender, message.job, "declined", now, detail)
+                self._home.declined(sender, message, now)
             case Failure():
                 self._home.ended(sender, message.job, "failed", now, message.detail)
             case Withdraw():
                 self._withdrawn(sender, message.job)
+            case Probe() | Gossip() | Farewell():
+                self._talked(sender, message, now)
+            case _:
+                assert_never(message)
+
+    def _talked(self, sender: NodeId, message: Probe | Gossip | Farewell, now: float) -> None:
+        """A peer tells of itself, or asks how this node stands."""
+        match message:
+            case Probe():
+                self._sequence += 1
+                self._wants.want(Send(sender, Gossip(self.digest(now))))
+                return
             case Gossip():
-                if message.digest.node == sender and self.view.hear(message.digest, now):
+                if message.digest.node != sender:
+                    return
+                if self.view.hear(message.digest, now):
                     self._home.bereaved(sender, now, "it started anew")
             case Farewell():
                 self.view.leave(sender)
                 self._home.bereaved(sender, now, "it left")
-            case _:
-                assert_never(message)
+        self._home.heard(sender, now)
 
     def _invited(self, sender: NodeId, job: Job, now: float) -> None:
         """A peer proposes a job: take it, or decline it at once."""

@@ -35,7 +35,8 @@ class Bench:
         """Offer a job to the queue; False when it is full, or a peer's and too many are here."""
         self.gauge.jobs.tick(entry.entered)
         bound = self.policy.peer_jobs
-        too_many = not entry.own and declines(len(self.queue), -1 if bound is None else bound)
+        most = -1 if bound is None else bound * self.queue.slots
+        too_many = not entry.own and declines(len(self.queue), most)
         if not too_many and self.queue.enter(entry):
             return True
         self.gauge.declined += 1
@@ -67,7 +68,7 @@ class Bench:
         assert entry.started is not None
         self.wants.unwake("job", job)
         seconds = now - entry.started
-        self.gauge.served(entry.job.role, seconds)
+        self.gauge.served(entry.job.role, seconds, full=entry.full)
         return entry, entry.started - entry.entered, seconds
 
     def faltered(self, job: JobId, fault: Fault, now: float) -> Entry | None:

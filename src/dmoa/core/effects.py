@@ -43,8 +43,7 @@ class Trace:
     """What happened to one query: all its jobs in the order they were sent.
 
     `degraded` lists, in words, why the answer is less than what was asked for. `position` and
-    `expected_seconds` are what was told when it was asked: the jobs before its own first one
-    at its home, and the seconds until the answer (0 where nothing was measured yet).
+    `expected_seconds` are what was told when it was asked (`Standing`).
     """
 
     query: QueryId
@@ -81,10 +80,11 @@ class Trace:
 class Standing:
     """How an own query stands while it is under way; times in seconds.
 
-    `position` counts the jobs before its own first one at its home, and is 0 once that was
-    begun. Where the first come is the first served it never grows. `mixture` is what the
-    query will have got in the end, as things stand now. `starts_in` is expected until its
-    first own job begins, `answers_in` until the answer (0 where nothing was measured yet).
+    `position` is the place of its first own job among those that wait at its home: 1 is the
+    next, and 0 was begun. Where the first come is the first served it never grows. `mixture`
+    is what the query will have got in the end, as things stand now. `starts_in` is expected
+    until its first own job begins, `answers_in` until the answer (0 where nothing was measured
+    yet).
     """
 
     query: QueryId
@@ -100,7 +100,8 @@ class Standing:
 class Census:
     """Who is at a node, its bounds, and what was counted there since its start.
 
-    `bound` is the most own queries that are taken now; `seconds` is the node's age,
+    `bound` is the most own queries that are taken now, -1 where only the limits of the queue
+    hold; `seconds` is the node's age,
     `waiting_seconds` and `serving_seconds` are sums over all jobs (job seconds).
     """
 
@@ -138,7 +139,7 @@ FailureCode = Literal["overloaded", "expired", "unavailable", "refused", "too_lo
 class Refusal:
     """Why a query has no answer; `retry_after` in seconds where that helps.
 
-    `position` counts the jobs that would have been before it, where it was not taken.
+    `position` is the place it would have had in the queue, where it was not taken.
     """
 
     code: FailureCode

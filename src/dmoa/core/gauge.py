@@ -17,6 +17,8 @@ WINDOW = 60.0
 """Seconds over which a rate forgets."""
 MEMORY = 50
 """Jobs over which a service time forgets."""
+FEW = 5
+"""Jobs with all slots busy before they are taken for the rule."""
 
 
 class Rate:
@@ -54,7 +56,11 @@ class Mean:
 
 
 class Gauge:
-    """The measurements of one node; all times in seconds."""
+    """The measurements of one node; all times in seconds.
+
+    A model that serves several jobs at once may serve each of them slower for it. So what a
+    node can carry, its `capacity`, is measured on jobs that began when all slots were taken.
+    """
 
     def __init__(self, start: float, *, slots: int) -> None:
         self._start = start
@@ -66,8 +72,11 @@ class Gauge:
         self._serving_seconds = 0.0
         self.queries = Rate(start)
         self.jobs = Rate(start)
+        self.refused = 0
         self.declined = 0
         self._all = Mean()
+        self._full = Mean()
+        self._squares = Mean()
         self._by_role: dict[Role, Mean] = {"proposer": Mean(), "aggregator": Mean()}
 
     def advance(self, now: float) -> None:
@@ -82,19 +91,49 @@ class Gauge:
         self._waiting = waiting
         self._serving = serving
 
-    def served(self, role: Role, seconds: float) -> None:
-        """Take the service time of one completed job."""
+    def served(self, role: Role, seconds: float, *, full: bool = True) -> None:
+        """Take the service time of one completed job; `full` if all slots were busy then."""
         self._all.add(seconds)
+        self._squares.add(seconds * seconds)
         self._by_role[role].add(seconds)
+        if full:
+            self._full.add(seconds)
 
     def service_time(self, role: Role | None = None) -> float:
         """Tell the mean service time of all jobs or of one role; 0 if none was served."""
         return (self._all if role is None else self._by_role[role]).value
 
     @property
+    def count(self) -> int:
+        """Jobs completed since the start."""
+        return self._all.count
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two jobs that the node completes with all slots busy; 0 if unknown."""
+        enough = self._full.count >= min(FEW, self._all.count)
+        return (self._full if enough else self._all).value / self._slots
+
+    @property
+    def capacity(self) -> float:
+        """Jobs per second that the node completes with all slots busy; 0 if unknown."""
+        return 1.0 / self.pace if self.pace > 0.0 else 0.0
+
+    @property
+    def rest(self) -> float:
+        """Mean seconds that a job found in service still takes: E[S^2] / 2 E[S]."""
+        mean = self._all.value
+        return self._squares.value / (2.0 * mean) if mean > 0.0 else 0.0
+
+    @property
+    def seconds(self) -> tuple[float, float, float]:
+        """Tell the age of the node, and the job seconds spent waiting and in service."""
+        return self._now - self._start, self._waiting_seconds, self._serving_seconds
+
+    @property
     def utilisation(self) -> float:
-        """Rho of this node: offered work per second and slot."""
-        return self.jobs.value(self._now) * self._all.value / self._slots
+        """Rho of this node: jobs offered per second over those it can complete."""
+        return self.jobs.value(self._now) * self.pace
 
     @property
     def busy(self) -> float:

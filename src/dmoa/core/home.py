@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
-from math import ceil
 from random import Random
 
 from dmoa.core.bench import Bench
+from dmoa.core.door import beyond, enter
 from dmoa.core.effects import (
     Answer,
     Deliver,
@@ -21,12 +20,13 @@ from dmoa.core.effects import (
 from dmoa.core.events import Asked
 from dmoa.core.job import Fault
 from dmoa.core.limits import Limits, Timing
-from dmoa.core.messages import Proposal, Propose, Withdraw
+from dmoa.core.messages import Decline, Probe, Proposal, Propose, Withdraw
 from dmoa.core.mixture import Mixture
-from dmoa.core.names import JobId, NodeId, QueryId
-from dmoa.core.policy import Policy, declines, ladder, needed, rung, spares
+from dmoa.core.names import JobId, NodeId, QueryId, job_name
+from dmoa.core.outlook import Outlook
+from dmoa.core.policy import Policy, needed, spares
 from dmoa.core.prompts import most_agreed
-from dmoa.core.query import Query
+from dmoa.core.query import Foreseen, Query
 from dmoa.core.queue import Entry
 from dmoa.core.view import View
 from dmoa.core.wants import Wants
@@ -39,6 +39,9 @@ _CODES: dict[str, FailureCode] = {
     "timeout": "backend",
     "stopped": "unavailable",
 }
+
+DOUBTFUL = 2.0
+"""A peer doubted more than this is not a measure of how long proposals take."""
 
 
 @dataclass(slots=True)
@@ -53,11 +56,10 @@ class Home:
     bench: Bench
     wants: Wants
     policy: Policy
+    outlook: Outlook
+    usual: Mixture = field(default_factory=Mixture)
     queries: dict[QueryId, Query] = field(default_factory=dict[QueryId, Query])
     seats: dict[JobId, QueryId] = field(default_factory=dict[JobId, QueryId])
-    ladders: dict[Mixture, tuple[Mixture, ...]] = field(
-        default_factory=dict[Mixture, tuple[Mixture, ...]]
-    )
 
     # -- from the question on ---------------------------------------------------------
 
@@ -68,43 +70,25 @@ class Home:
         gauge, queue = self.bench.gauge, self.bench.queue
         gauge.queries.tick(now)
         deadline = self.timing.deadline if event.deadline is None else event.deadline
-        query = Query(
-            event, self.node, now, now + min(deadline, self.timing.deadline_max), self.limits
-        )
+        seconds = min(deadline, self.timing.deadline_max)
+        query = Query(event, self.node, now, now + seconds, self.limits)
         query.degraded.extend(event.notes)
-        if (refused := self._beyond(query)) is not None:
+        if (refused := beyond(query, self.limits)) is not None:
             code, detail = refused
             self.wants.want(Fail(event.query, Refusal(code, detail, query.trace(now))))
-        elif self._too_many() or not queue.reserve(event.query, query.size):
-            gauge.declined += 1
-            wait = len(queue) * gauge.service_time() / queue.slots
-            detail = f"this node is full: its queue holds {len(queue)} jobs"
-            if self._too_many():
-                detail = f"this node is full: {len(self.queries)} of its user's queries wait"
-            refusal = Refusal("overloaded", detail, query.trace(now), max(1.0, ceil(wait)))
+            return
+        self.usual = event.mixture
+        query.plan = self.outlook.plan(event.mixture, 1, seconds, now)
+        bound = self.outlook.bound(seconds, query.plan.mixture.layers)
+        others = self.queries.values()
+        refusal = enter(query, queue, others, bound, pace=gauge.pace, now=now)
+        if refusal is not None:
+            gauge.refused += 1
             self.wants.want(Fail(event.query, refusal))
-        else:
-            self.queries[event.query] = query
-            self.wants.wake(query.expires, "query", event.query)
-            self.advance(query, now)
-
-    def _too_many(self) -> bool:
-        bound = self.policy.own_queries
-        return declines(len(self.queries), -1 if bound is None else bound)
-
-    def _beyond(self, query: Query) -> tuple[FailureCode, str] | None:
-        """Tell which limit a query exceeds, if any."""
-        mixture, limits = query.asked.mixture, self.limits
-        if mixture.layers > limits.layers or mixture.fanout > limits.fanout:
-            most = f"{limits.layers} layers and a fanout of {limits.fanout}"
-            asked = f"{mixture.layers} and {mixture.fanout}"
-            return "refused", f"a mixture may have {most} at most, not {asked}"
-        if query.conversation > limits.conversation_bytes:
-            most = limits.conversation_bytes
-            return "too_long", f"the conversation has {query.conversation} of {most} bytes allowed"
-        if query.size > limits.queue_bytes:
-            return "too_long", f"with its proposals this query could grow to {query.size} bytes"
-        return None
+            return
+        self.queries[event.query] = query
+        self.wants.wake(query.expires, "query", event.query)
+        self.advance(query, now)
 
     def advance(self, query: Query, now: float) -> None:
         """End the layer under way, if any, and begin the next layer or the aggregation."""
@@ -112,79 +96,151 @@ class Home:
         for job in list(query.pending):
             self._dismiss(query, job, outcome, now)
         query.turn_over()
-        peers = [] if query.aggregating else self._draw(query, now)
+        self.wants.unwake("layer", query.asked.query)
+        drawn = [] if query.aggregating else self._draw(query, now)
+        self._foresee(query, now)
         query.ends = now + query.patience(now)
         if query.aggregating:
-            self.wants.unwake("layer", query.asked.query)
+            self._seat(query, 0, self.node, now)
+        elif stale := self._unsure_of(drawn, now):
+            query.drawn, query.probing = drawn, set(stale)
+            self.wants.wake(now + self.timing.probe, "probe", query.asked.query)
+            self._seat(query, 0, self.node, now)
+            for node in stale:
+                self.wants.want(Send(node, Probe()))
         else:
-            self.wants.wake(query.ends, "layer", query.asked.query)
-        for seat, node in enumerate([self.node, *peers]):
-            self._seat(query, seat, node, now)
+            chosen = self._chosen(query, drawn, now)
+            self._patient(query, chosen, now)
+            self._seat(query, 0, self.node, now)
+            self._invite(query, chosen, now)
 
     def _seat(self, query: Query, seat: int, node: NodeId, now: float) -> None:
         job = query.job(seat, node, now)
         self.seats[job.id] = query.asked.query
         self.wants.want(Report(query.asked.query, query.visits[job.id]))
-        if node == self.node:
-            self.bench.enter(Entry(job, own=True, entered=now, expires=query.expires))
-        else:
+        if node != self.node:
             self.wants.want(Send(node, Propose(job)))
+            return
+        query.expected[job.id] = self.outlook.own()
+        self.bench.enter(Entry(job, own=True, entered=now, expires=query.expires))
+        if not query.first:
+            queue = self.bench.queue
+            query.first = job.id
+            query.position = 0 if queue.serving < queue.slots else queue.position(job.id)
+
+    def _foresee(self, query: Query, now: float) -> None:
+        """Expect when the answer will be there, from the stage that begins on."""
+        layers = 0 if query.aggregating else query.plan.mixture.layers - query.layer + 1
+        if query.foreseen and query.foreseen[-1].layers != layers + 1:
+            query.foreseen.clear()  # it did not go as planned, and teaches nothing
+        naive = self.outlook.naive(layers, now)
+        seconds = naive * self.outlook.lean(layers)
+        query.foreseen.append(Foreseen(layers, now, seconds, naive))
+        if not query.first:
+            query.forecast = seconds
+
+    # -- whom to ask ------------------------------------------------------------------
 
     def _draw(self, query: Query, now: float) -> list[NodeId]:
-        """Draw the peers of the layer that begins; without any, go on to the aggregation.
+        """Draw whom the layer that begins may ask; without anybody, go on to the aggregation.
 
         Where peers were asked for and none is there, home has nobody to mix with: its
         model alone ends the query, with the proposals of earlier layers if there are some.
+        In a crowd, or short of time, the rest of the layers is left out.
         """
-        queue, crowd = self.bench.queue, 0.0
-        if self.policy.adaptive or self.policy.spare:
-            crowd = self.view.crowd(len(queue) / queue.slots, now)
-        wanted = self._shrunk(query, crowd)
-        if query.aggregating:
-            return []
-        peers = self._peers(wanted + spares(self.policy.spare, crowd) if wanted else 0, now)
-        if peers and wanted < query.asked.mixture.fanout:
-            query.degraded.append(
-                f"narrow: the network holds {crowd:.1f} jobs per slot; "
-                f"layer {query.layer} asks {wanted} of {query.asked.mixture.fanout} peers"
-            )
-        spare = max(0, len(peers) - wanted)
-        query.needed = needed(1 + len(peers), spare, self.policy.missing)
-        if len(peers) < wanted:
-            query.degraded.append(
-                f"few: {len(peers)} of {wanted} peers were known in layer {query.layer}"
-                + ("" if peers else "; home went on alone")
-            )
-            if not peers:
-                query.layer = query.layers + 1
-        return peers
-
-    def _peers(self, count: int, now: float, besides: Collection[NodeId] = ()) -> list[NodeId]:
-        """Draw peers as the policy has it."""
-        if self.policy.choice == "loaded":
-            return self.view.lightest(count, now, self.rng, besides)
-        return self.view.sample(count, now, self.rng, besides)
-
-    def _shrunk(self, query: Query, crowd: float) -> int:
-        """Tell the fanout of the layer that begins; in a crowd it shrinks, or is left out."""
         asked = query.asked.mixture
-        if not self.policy.adaptive:
-            return asked.fanout
-        steps = self._ladder(asked)
-        step = steps[rung([each.visits for each in steps], crowd)]
-        if query.layer > step.layers:
+        plan = self.outlook.plan(asked, query.layer, query.expires - now, now)
+        query.plan = plan
+        if query.layer > plan.mixture.layers:
             query.degraded.append(
-                f"shallow: the network holds {crowd:.1f} jobs per slot; "
-                f"home aggregates in place of layer {query.layer}"
+                f"shallow: {plan.why}; home aggregates in place of layer {query.layer}"
             )
             query.layer = query.layers + 1
-        return step.fanout
+            return []
+        wanted = plan.mixture.fanout
+        if not wanted:
+            return []
+        count = wanted + spares(self.policy.spare, plan.crowd)
+        if self.policy.choice == "loaded":
+            drawn = self.view.candidates(count, now, self.rng)
+        else:
+            drawn = self.view.sample(count, now, self.rng)
+        if not drawn:
+            self._tell_few(query, 0, wanted)
+            query.layer = query.layers + 1
+        return drawn
 
-    def _ladder(self, asked: Mixture) -> tuple[Mixture, ...]:
-        """Look a ladder up; there are no more than mixtures within the limits."""
-        if asked not in self.ladders:
-            self.ladders[asked] = ladder(asked)
-        return self.ladders[asked]
+    def _tell_few(self, query: Query, found: int, wanted: int) -> None:
+        query.degraded.append(
+            f"few: {found} of {wanted} peers were known in layer {query.layer}"
+            + ("" if found else "; home went on alone")
+        )
+
+    def _unsure_of(self, drawn: list[NodeId], now: float) -> list[NodeId]:
+        """List those of whom too little is known to choose between them."""
+        if self.policy.choice != "loaded" or self.policy.probe is None:
+            return []
+        return self.view.stale(drawn, self.policy.probe, now)
+
+    def _chosen(self, query: Query, drawn: list[NodeId], now: float) -> list[tuple[NodeId, float]]:
+        """Choose whom to ask of those drawn, with the seconds that each is expected to take."""
+        wanted = query.plan.mixture.fanout
+        count = wanted + spares(self.policy.spare, query.plan.crowd) if wanted else 0
+        if self.policy.choice == "loaded":
+            chosen = self.view.lightest(drawn, count, now)
+        else:
+            chosen = [(node, 0.0) for node in drawn]
+        if chosen and wanted < query.asked.mixture.fanout:
+            query.degraded.append(
+                f"narrow: {query.plan.why}; layer {query.layer} asks {wanted} of "
+                f"{query.asked.mixture.fanout} peers"
+            )
+        if len(chosen) < wanted:
+            self._tell_few(query, len(chosen), wanted)
+        spare = max(0, len(chosen) - wanted)
+        query.needed = needed(1 + len(chosen), spare, self.policy.missing)
+        return chosen
+
+    def _patient(self, query: Query, chosen: list[tuple[NodeId, float]], now: float) -> None:
+        """Set how long the layer is waited for."""
+        expected = [self.outlook.own(), *(seconds for _, seconds in chosen)]
+        query.ends = now + self.outlook.patience(query.patience(now), expected)
+        self.wants.wake(query.ends, "layer", query.asked.query)
+
+    def _invite(self, query: Query, chosen: list[tuple[NodeId, float]], now: float) -> None:
+        """Ask the chosen peers for their proposals."""
+        for seat, (node, seconds) in enumerate(chosen, 1):
+            self._seat(query, seat, node, now)
+            query.expected[job_name(query.asked.query, query.layer, seat)] = seconds
+
+    def heard(self, peer: NodeId, now: float) -> None:
+        """A peer told how it stands: whoever waited for that may go on."""
+        for query in [each for each in self.queries.values() if peer in each.probing]:
+            query.probing.discard(peer)
+            if not query.probing:
+                self.probed(query, now)
+
+    def probed(self, query: Query, now: float) -> None:
+        """Send the layer under way, with what is known of those drawn by now.
+
+        Whoever did not answer in time is asked only where there are not enough others.
+        """
+        self.wants.unwake("probe", query.asked.query)
+        silent = query.probing
+        living = [node for node in query.drawn if self.view.is_alive(node, now)]
+        query.probing, query.drawn = set(), []
+        chosen = self._chosen(query, [node for node in living if node not in silent] or living, now)
+        self._patient(query, chosen, now)
+        self._invite(query, chosen, now)
+        if query.settled:
+            self.advance(query, now)
+
+    def _other(self, query: Query, now: float) -> list[tuple[NodeId, float]]:
+        """Choose whom to ask in place of a peer that declined."""
+        if self.policy.choice == "loaded":
+            drawn = self.view.candidates(1, now, self.rng, query.seated)
+            return self.view.lightest(drawn, 1, now)
+        return [(node, 0.0) for node in self.view.sample(1, now, self.rng, query.seated)]
 
     # -- what comes back ---------------------------------------------------------------
 
@@ -202,6 +258,7 @@ class Home:
             self.ended(sender, message.job, "failed", now, "an empty proposal")
             return
         del self.seats[message.job]
+        self._judge(query, message.job, now)
         visit = query.take(
             message.job, message.completion, message.queued_seconds, message.service_seconds, now
         )
@@ -217,16 +274,37 @@ class Home:
         if query is None:
             return
         del self.seats[job]
-        other: list[NodeId] = []
+        other: list[tuple[NodeId, float]] = []
         if outcome == "declined" and query.retried < self.policy.retries:
-            other = self._peers(1, now, query.seated)
+            other = self._other(query, now)
         visit = query.end(job, outcome, now, detail, missed=not other)
         self.wants.want(Report(query.asked.query, visit))
-        for node in other:
+        for node, seconds in other:
             query.retried += 1
-            self._seat(query, len(query.seated), node, now)
+            seat = len(query.seated)
+            self._seat(query, seat, node, now)
+            query.expected[job_name(query.asked.query, query.layer, seat)] = seconds
         if query.settled:
             self.advance(query, now)
+
+    def _judge(self, query: Query, job: JobId, now: float, *, late: bool = False) -> None:
+        """Learn from how long a proposal took, or was waited for in vain."""
+        expected, node = query.expected.get(job, 0.0), query.pending[job]
+        if not self.policy.learning or expected <= 0.0 or query.aggregating:
+            return
+        ratio = (now - query.began - query.visits[job].sent) / expected
+        if node != self.node:
+            self.view.judge(node, ratio, now)
+        if not late or self.view.doubt(node, now) < DOUBTFUL:
+            self.outlook.proposed(ratio)
+
+    def declined(self, sender: NodeId, message: Decline, now: float) -> None:
+        """A peer does not take a job: remember why, and go on without it, or with another."""
+        bound = self.policy.peer_jobs
+        if self.policy.learning and bound is not None and self._seated(sender, message.job):
+            self.view.declined(sender, message.length, now, bound=bound)
+        detail = f"its queue holds {message.length} jobs"
+        self.ended(sender, message.job, "declined", now, detail)
 
     def bereaved(self, peer: NodeId, now: float, detail: str) -> None:
         """A peer seems to be gone, and with it every job it had of ours.
@@ -237,7 +315,7 @@ class Home:
             query = self.queries.get(name)
             if query is not None and query.pending.get(job) == peer:
                 self._dismiss(query, job, "lost", now, detail)
-                if not query.pending:
+                if not query.pending and not query.probing:
                     self.advance(query, now)
 
     def aggregated(self, message: Proposal, unread: int, now: float) -> None:
@@ -253,6 +331,8 @@ class Home:
         if unread:
             query.degraded.append(f"unread: {unread} of {len(query.kept)} proposals did not fit")
         visit = query.take(job, completion, message.queued_seconds, message.service_seconds, now)
+        for each in query.foreseen:
+            self.outlook.answered(each.layers, each.naive, now - each.at)
         self.wants.want(Report(query.asked.query, visit))
         answer = Answer(completion, "aggregator", query.trace(now))
         self.wants.want(Deliver(query.asked.query, answer))
@@ -309,6 +389,8 @@ class Home:
     ) -> None:
         """End a pending seat from here: nobody need work on it any more."""
         node = query.pending[job]
+        if outcome == "late":
+            self._judge(query, job, now, late=True)
         del self.seats[job]
         visit = query.end(job, outcome, now, detail, missed=outcome != "spared")
         self.wants.want(Report(query.asked.query, visit))
@@ -321,12 +403,14 @@ class Home:
         name = query.asked.query
         del self.queries[name]
         self.wants.unwake("layer", name)
+        self.wants.unwake("probe", name)
         self.wants.unwake("query", name)
         self.bench.queue.release(name)
 
     def check(self) -> None:
         """Assert that every query waits for something, and every seat belongs to one."""
         for name, query in self.queries.items():
-            assert query.pending, f"{name} waits for nothing"
+            assert query.pending or query.probing, f"{name} waits for nothing"
+            assert not (query.aggregating and query.probing), f"{name} asks whom it will not need"
             assert all(self.seats[job] == name for job in query.pending)
         assert sum(len(query.pending) for query in self.queries.values()) == len(self.seats)

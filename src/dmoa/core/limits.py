@@ -48,3 +48,7 @@ class Timing:
     """From question to answer, where the user names none."""
     deadline_max: float = 86400.0
     """However long a user or a peer would wait."""
+    probe: float = 0.2
+    """For peers to say how they stand before a layer is sent; then it is sent without."""
+    pardon: float = 120.0
+    """Until half of the doubt in a peer's word is forgotten."""

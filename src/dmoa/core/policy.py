@@ -25,16 +25,23 @@ the change of the mean time to answer against the paper's protocol, 20 nodes, M=
   instead of the queue growing. At rho 2 99 % of the queries are answered, of 3.6 proposals
   instead of 8, where the paper's protocol answers 26 %. Goodput follows the load up to (k+1)M+1
   over M+1 times the paper's capacity.
+- `probe`: a peer whose digest is older than so many service times is asked anew, right before
+  a layer is sent; digests may then be as rare as one likes.
 - `adaptive`: the busier the network, the smaller the mixture. In bursts of rho 2 to 6 nothing
   is lost and all is in time (within 60 service times; `STEADY` with 40 own queries, with 10 it
   refuses up to 13 %), where a fixed mixture loses 21 to 53 %, or with 40 answers 30 % in time
   at the most.
+- `timely`: the mixture is what can be answered within the query's deadline, and own queries
+  are taken only as far as the deadline reaches (`own_bound`).
+- `learning`: a layer is waited for as long as measured answers take, not for a share of the
+  time that is left; and a peer that takes longer than it says is believed less (`View`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil, isfinite
 from typing import Literal
 
 from dmoa.core.mixture import ALONE, Mixture
@@ -68,9 +75,9 @@ class Policy:
 
     `spare` counts further proposers per layer, `missing` proposals a layer does not wait for,
     `retries` the peers asked in place of declining ones per layer. `peer_jobs` is the length
-    of the queue (jobs, waiting and in service) from which on peers' jobs are declined, and
-    `own_queries` the own queries under way from which on the user's are; None leaves it to
-    the limits of the node.
+    of the queue (jobs per slot, waiting and in service) from which on peers' jobs are
+    declined, and `own_queries` the own queries under way from which on the user's are; None
+    leaves it to the limits of the node. `probe` is an age in service times; None never asks.
     """
 
     choice: Choice = "uniform"
@@ -81,6 +88,9 @@ class Policy:
     peer_jobs: int | None = None
     own_queries: int | None = None
     adaptive: bool = False
+    probe: float | None = None
+    timely: bool = False
+    learning: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -96,6 +106,13 @@ class Policy:
             bound = getattr(self, name)
             if bound is not None and bound < 1:
                 raise UsageError(f"{name} must let at least one in, not {bound}")
+        if self.probe is not None and not self.probe >= 0.0:
+            raise UsageError(f"probe is an age in service times, 0 or more, not {self.probe}")
+
+    @property
+    def lives(self) -> bool:
+        """Tell whether only an agent can follow it: it depends on what agents measure."""
+        return self.probe is not None or self.timely or self.learning
 
 
 PAPER = Policy()
@@ -105,6 +122,9 @@ STEADY = Policy(
     choice="loaded", order="oldest", retries=1, peer_jobs=5, own_queries=10, adaptive=True
 )
 """What keeps a network steady under any load, with as many proposals as it can carry."""
+
+LIVE = replace(STEADY, spare=1, own_queries=None, probe=1.0, timely=True, learning=True)
+"""What nodes do unless they are told otherwise: steady, by what they measure themselves."""
 
 POLICIES: dict[str, Policy] = {
     "paper": PAPER,
@@ -116,6 +136,7 @@ POLICIES: dict[str, Policy] = {
     "bounded": Policy(order="later", choice="loaded", retries=1, peer_jobs=5, own_queries=10),
     "adaptive": Policy(order="later", choice="loaded", adaptive=True),
     "steady": STEADY,
+    "live": LIVE,
 }
 """Policies by name."""
 
@@ -123,11 +144,13 @@ POLICIES: dict[str, Policy] = {
 # -- which peers ----------------------------------------------------------------------
 
 
-def burden(
-    length: float, mean_length: float, service_time: float, slots: float, age: float
+def burden(  # noqa: PLR0913, PLR0917  (numbers, for the compiler)
+    length: float, mean_length: float, service_time: float, slots: float, pace: float, age: float
 ) -> float:
-    """Expect the seconds until a job sent to a peer now is done: (length + 1) * time / slots.
+    """Expect the seconds until a job sent to a peer now is done.
 
+    With one slot that is (length + 1) * service_time. With more, a job waits only for those
+    that find no slot beside it, one every `pace` seconds, and then takes its own time.
     `length` is the peer's queue (jobs) as it was `age` seconds ago. The older that is, the
     less it counts, and the more the mean of the candidates does; what remains in the end is
     how fast the peer is.
@@ -135,7 +158,7 @@ def burden(
     trust = 1.0 - age / (STALE * service_time) if service_time > 0.0 else 1.0
     trust = max(trust, 0.0)
     expected = mean_length + trust * (length - mean_length)
-    return (expected + 1.0) * service_time / slots
+    return max(expected + 1.0 - slots, 0.0) * pace + service_time
 
 
 # -- which job ------------------------------------------------------------------------
@@ -202,6 +225,22 @@ def rung(costs: Sequence[int], crowd: float) -> int:
 
 
 # -- whether at all -------------------------------------------------------------------
+
+REACH = 0.5
+"""Share of its deadline that a query may spend behind own queries; the rest is for the jobs
+of peers, which stand in the same queue. With all of it, p95 would be 72 service times where
+60 are allowed (n=10, M=2, k=3, rho 2: 20 own queries; with 10 it is 39)."""
+
+
+def own_bound(deadline: float, pace: float, layers: int) -> int:
+    """Count the own queries B that a deadline leaves room for: B pace (M+1) < REACH deadline.
+
+    `deadline` in seconds; `pace` in seconds between two jobs that a busy node completes;
+    each query brings its home M+1 jobs. One is always taken; -1 where nothing is measured.
+    """
+    if pace <= 0.0 or not isfinite(deadline):
+        return -1
+    return max(1, ceil(REACH * deadline / (pace * (layers + 1))) - 1)
 
 
 def declines(length: int, bound: int) -> bool:

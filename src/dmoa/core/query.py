@@ -24,6 +24,7 @@ from dmoa.core.events import Asked
 from dmoa.core.job import Completion, Job, Sampling, Turn
 from dmoa.core.limits import Limits
 from dmoa.core.names import JobId, NodeId, Role, job_name
+from dmoa.core.outlook import NOTHING, Plan
 from dmoa.core.prompts import cut_bytes
 
 
@@ -43,9 +44,28 @@ def as_proposal(completion: Completion, limits: Limits) -> Completion:
     return replace(completion, text=text, tool_calls="")
 
 
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What was expected as a stage began: with so many layers to go, at, and how long.
+
+    `naive` is the same by the formula alone; times in seconds.
+    """
+
+    layers: int
+    at: float
+    seconds: float
+    naive: float
+
+
 @dataclass(slots=True)
 class Query:
-    """The state of one query at its home."""
+    """The state of one query at its home.
+
+    In the layer under way `probing` are those that were asked how they stand, of those that
+    were `drawn`, and `expected` the seconds until each proposal. `first` is the first own
+    job, `position` its place when it was asked. `foreseen` holds what was expected at each
+    stage, as far as it went as planned; `forecast` what was told when it was asked.
+    """
 
     asked: Asked
     home: NodeId
@@ -56,6 +76,14 @@ class Query:
     ends: float = 0.0
     needed: int = 1
     retried: int = 0
+    probing: set[NodeId] = field(default_factory=set[NodeId])
+    drawn: list[NodeId] = field(default_factory=list[NodeId])
+    plan: Plan = NOTHING
+    first: JobId | None = None
+    position: int = 0
+    forecast: float = 0.0
+    expected: dict[JobId, float] = field(default_factory=dict[JobId, float])
+    foreseen: list[Foreseen] = field(default_factory=list[Foreseen])
     pending: dict[JobId, NodeId] = field(default_factory=dict[JobId, NodeId])
     visits: dict[JobId, Visit] = field(default_factory=dict[JobId, Visit])
     fresh: list[Kept] = field(default_factory=list[Kept])
@@ -84,6 +112,12 @@ class Query:
         proposals = 2 * (self.asked.mixture.fanout + 1) if self.layers else 0
         return self.conversation + proposals * self.limits.proposal_bytes
 
+    @property
+    def expects(self) -> float:
+        """When the answer is expected, as it was last foreseen."""
+        last = self.foreseen[-1] if self.foreseen else None
+        return last.at + last.seconds if last else self.began
+
     def patience(self, now: float) -> float:
         """Share the seconds that are left among the layers and the aggregation that are left."""
         parts = self.layers - self.layer + 2
@@ -92,6 +126,8 @@ class Query:
     @property
     def settled(self) -> bool:
         """Tell whether the layer under way waits for nothing more."""
+        if self.probing:
+            return False
         return not self.pending or len(self.fresh) >= self.needed
 
     @property
@@ -189,6 +225,9 @@ class Query:
             self.kept, self.fresh = self.fresh, []
         self.layer += 1
         self.retried = 0
+        self.probing.clear()
+        self.drawn = []
+        self.expected.clear()
 
     def trace(self, now: float) -> Trace:
         """Tell what happened so far."""
@@ -199,4 +238,6 @@ class Query:
             jobs=tuple(self.visits.values()),
             degraded=tuple(self.degraded),
             seconds=now - self.began,
+            position=self.position,
+            expected_seconds=self.forecast,
         )

@@ -21,7 +21,7 @@ class Entry:
     """A job in the queue; times in seconds of the agent's clock.
 
     `place` is where it stands among the waiting, the least first: its rank by the order of
-    the queue, then how many came before it.
+    the queue, then how many came before it. `full` tells whether its start took the last slot.
     """
 
     job: Job
@@ -32,6 +32,7 @@ class Entry:
     stopping: bool = False
     squeeze: int = 0
     unread: int = 0
+    full: bool = True
     place: tuple[float, int] = (0.0, 0)
 
 
@@ -115,6 +116,7 @@ class Queue:
         entry = self._waiting.pop(job)
         entry.started = now
         self._serving[job] = entry
+        entry.full = len(self._serving) == self.slots
         return entry
 
     def _next(self) -> JobId:
@@ -124,6 +126,13 @@ class Queue:
             entry = self._waiting.get(job)
             if entry is not None and entry.place == place:
                 return job
+
+    def position(self, job: JobId | None) -> int:
+        """Tell the place of a job among the waiting: 1 is the next, 0 does not wait."""
+        entry = None if job is None else self._waiting.get(job)
+        if entry is None:
+            return 0
+        return sum(each.place <= entry.place for each in self._waiting.values())
 
     def in_service(self, job: JobId) -> Entry | None:
         """Look up a job that holds a slot."""

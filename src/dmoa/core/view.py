@@ -3,35 +3,80 @@
 Only a digest straight from a peer brings it to life; third parties never do. A hint
 that it left takes it out at once, and its next digest brings it back: so a false hint
 costs little, and a late digest from before the hint does not raise the dead.
+
+A peer's word is not all that is known of it. How long its answers took is measured, and
+where they take longer than it said there is *doubt*, a factor of at least 1 on whatever it
+says. A peer that is hung, slow, or says its queue is short when it is not is so chosen less,
+and comes back as the doubt fades.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import exp, log
 from random import Random
 
 from dmoa.core.digest import Digest
 from dmoa.core.names import NodeId
 from dmoa.core.policy import CANDIDATES, burden
 
+LESSON = 0.25
+"""Weight of the latest answer in the doubt of a peer, which is a mean of logarithms."""
+DOUBT_MAX = 100.0
+"""Doubt beyond this would only take longer to forget."""
+_LOG_MAX = log(DOUBT_MAX)
+
 
 @dataclass(slots=True)
 class Peer:
-    """What is known of one peer; `heard` is when its newest digest came."""
+    """What is known of one peer; times in seconds.
+
+    `heard` is when its newest digest came, `length` how many jobs were there by its latest
+    word, from `told` on. `doubt` is a logarithm, as it was at `judged`.
+    """
 
     digest: Digest
     heard: float
     left: bool = False
+    length: int = 0
+    told: float = 0.0
+    doubt: float = 0.0
+    judged: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Take the digest's word."""
+        self.hear(self.digest, self.heard)
+
+    def hear(self, digest: Digest, now: float) -> None:
+        """Take a newer digest; a new life begins without doubt."""
+        if digest.incarnation != self.digest.incarnation:
+            self.doubt = 0.0
+        self.digest, self.heard, self.left = digest, now, False
+        self.length, self.told = digest.length, now
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two jobs that it completes when it is busy, as it says."""
+        digest = self.digest
+        if digest.capacity > 0.0:
+            return 1.0 / digest.capacity
+        return digest.service_time / max(digest.slots, 1)
 
 
 class View:
-    """At most `size` peers, each forgotten as a choice after `silence` seconds without word."""
+    """At most `size` peers, each forgotten as a choice after `silence` seconds without word.
 
-    def __init__(self, *, size: int, silence: float) -> None:
+    Half of the doubt in a peer is forgotten in `pardon` seconds.
+    """
+
+    def __init__(self, *, size: int, silence: float, pardon: float = 120.0) -> None:
         self._size = size
         self._silence = silence
+        self._fading = log(2.0) / pardon
         self._peers: dict[NodeId, Peer] = {}
+
+    # -- who is there -----------------------------------------------------------------
 
     def hear(self, digest: Digest, now: float) -> bool:
         """Take a digest straight from its node; True when that node is a new incarnation."""
@@ -44,7 +89,7 @@ class View:
         if not digest.supersedes(known.digest):
             return False
         reborn = digest.incarnation > known.digest.incarnation
-        self._peers[digest.node] = Peer(digest, now)
+        known.hear(digest, now)
         return reborn
 
     def _forget(self, now: float) -> bool:
@@ -63,6 +108,10 @@ class View:
     def _alive(self, peer: Peer, now: float) -> bool:
         return not peer.left and now - peer.heard < self._silence
 
+    def is_alive(self, node: NodeId, now: float) -> bool:
+        """Tell whether a peer may be asked."""
+        return node in self._peers and self._alive(self._peers[node], now)
+
     def living(self, now: float) -> list[NodeId]:
         """List the peers that may be asked, by name."""
         return sorted(node for node, peer in self._peers.items() if self._alive(peer, now))
@@ -73,6 +122,8 @@ class View:
             (self._peers[node].digest, now - self._peers[node].heard) for node in self.living(now)
         ]
 
+    # -- whom to ask ------------------------------------------------------------------
+
     def sample(
         self, count: int, now: float, rng: Random, besides: Collection[NodeId] = ()
     ) -> list[NodeId]:
@@ -80,33 +131,98 @@ class View:
         living = [node for node in self.living(now) if node not in besides]
         return rng.sample(living, min(count, len(living)))
 
-    def lightest(
+    def candidates(
         self, count: int, now: float, rng: Random, besides: Collection[NodeId] = ()
     ) -> list[NodeId]:
-        """Draw twice as many, and choose those with the least burden by what is known of them.
+        """Draw twice as many peers as are wanted, to choose among."""
+        return self.sample(CANDIDATES * count, now, rng, besides)
+
+    def stale(self, drawn: Sequence[NodeId], ages: float, now: float) -> list[NodeId]:
+        """List those whose latest word is older than so many of their service times."""
+        usual = self._usual(drawn)
+
+        def latest(peer: Peer) -> float:
+            return now - ages * (peer.digest.service_time or usual)
+
+        return [node for node in drawn if self._peers[node].told < latest(self._peers[node])]
+
+    def lightest(
+        self, drawn: Sequence[NodeId], count: int, now: float
+    ) -> list[tuple[NodeId, float]]:
+        """Choose those with the least burden by what is known of them; with its seconds.
 
         Where no service time was measured yet, that of the other candidates stands in.
         """
-        drawn = self.sample(CANDIDATES * count, now, rng, besides)
+        usual = self._usual(drawn)
         peers = [self._peers[node] for node in drawn]
-        times = [peer.digest.service_time for peer in peers if peer.digest.service_time > 0.0]
-        usual = sum(times) / len(times) if times else 0.0
-        mean = sum(peer.digest.length for peer in peers) / len(peers) if peers else 0.0
+        mean = sum(peer.length for peer in peers) / len(peers) if peers else 0.0
+        loads = [self._load(peer, mean, usual, now) for peer in peers]
+        chosen = sorted(range(len(drawn)), key=loads.__getitem__)[:count]
+        return [(drawn[index], loads[index]) for index in chosen]
 
-        def load(index: int) -> float:
-            digest, age = peers[index].digest, now - peers[index].heard
-            time = digest.service_time or usual
-            return burden(digest.length, mean, time, digest.slots, age)
+    def _usual(self, drawn: Sequence[NodeId]) -> float:
+        """Tell the mean service time of some peers; 0 where none has measured any."""
+        times = [self._peers[node].digest.service_time for node in drawn]
+        known = [time for time in times if time > 0.0]
+        return sum(known) / len(known) if known else 0.0
 
-        chosen = sorted(range(len(drawn)), key=load)[:count]
-        return [drawn[index] for index in chosen]
+    def _load(self, peer: Peer, mean: float, usual: float, now: float) -> float:
+        digest = peer.digest
+        time, pace = digest.service_time, peer.pace
+        if time <= 0.0:
+            time, pace = usual, usual / max(digest.slots, 1)
+        expected = burden(peer.length, mean, time, digest.slots, pace, now - peer.told)
+        return expected * exp(self._doubt(peer, now))
 
     def crowd(self, own: float, now: float) -> float:
         """Tell the mean number of jobs per slot: over the living peers, and `own` here."""
-        alive = [peer.digest for peer in self._peers.values() if self._alive(peer, now)]
-        others = sum(digest.length / max(digest.slots, 1) for digest in alive)
+        alive = [peer for peer in self._peers.values() if self._alive(peer, now)]
+        others = sum(peer.length / max(peer.digest.slots, 1) for peer in alive)
         return (own + others) / (1 + len(alive))
 
+    def backlog(self, own: float, now: float) -> float:
+        """Tell the mean seconds of work that wait: at the living peers, and `own` here."""
+        alive = [peer for peer in self._peers.values() if self._alive(peer, now)]
+        return (own + sum(peer.length * peer.pace for peer in alive)) / (1 + len(alive))
+
+    def proposer_time(self, now: float) -> float:
+        """Tell the mean service time of a proposer among the living peers; 0 if unknown."""
+        told = [peer.digest for peer in self._peers.values() if self._alive(peer, now)]
+        times = [each.proposer_time or each.service_time for each in told]
+        known = [time for time in times if time > 0.0]
+        return sum(known) / len(known) if known else 0.0
+
+    # -- whom to believe --------------------------------------------------------------
+
+    def declined(self, node: NodeId, length: int, now: float, *, bound: int) -> None:
+        """Take the queue length that a peer told as it declined.
+
+        It declines at `bound` jobs per slot: where its word was that it holds fewer, that
+        is a reason for doubt.
+        """
+        if (peer := self._peers.get(node)) is not None:
+            least = max(length, bound * max(peer.digest.slots, 1))
+            self.judge(node, (least + 1) / (peer.length + 1), now)
+            peer.length, peer.told = length, now
+
+    def judge(self, node: NodeId, ratio: float, now: float) -> None:
+        """Learn that an answer took `ratio` times as long as was expected, doubt included."""
+        if (peer := self._peers.get(node)) is not None and ratio > 0.0:
+            before = self._doubt(peer, now)
+            lesson = min(max(before + log(ratio), 0.0), _LOG_MAX)
+            peer.doubt, peer.judged = before + LESSON * (lesson - before), now
+
+    def doubt(self, node: NodeId, now: float) -> float:
+        """Tell by how much a peer's word is doubted: a factor from 1 to `DOUBT_MAX`."""
+        peer = self._peers.get(node)
+        return exp(self._doubt(peer, now)) if peer is not None else 1.0
+
+    def _doubt(self, peer: Peer, now: float) -> float:
+        if peer.doubt == 0.0:
+            return 0.0
+        return peer.doubt * exp(self._fading * (peer.judged - now))
+
     def check(self) -> None:
-        """Assert the bound."""
+        """Assert the bounds."""
         assert len(self._peers) <= self._size
+        assert all(0.0 <= peer.doubt <= _LOG_MAX for peer in self._peers.values())

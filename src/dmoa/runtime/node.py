@@ -20,15 +20,17 @@ from dmoa.core.effects import (
     Announce,
     Answer,
     Cancel,
+    Census,
     Deliver,
     Effect,
     Fail,
     Report,
     Send,
     Serve,
+    Standing,
 )
-from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
-from dmoa.core.job import Fault, Job, Profile, Sampling, Turn
+from dmoa.core.events import Abandoned, Asked, Event, Faltered, Received, Served, Woke
+from dmoa.core.job import Fault, Profile, Sampling, Turn
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import (
     Decline,
@@ -37,26 +39,24 @@ from dmoa.core.messages import (
     Gossip,
     Message,
     Piece,
+    Probe,
     Proposal,
     Propose,
     Withdraw,
 )
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId
+from dmoa.core.policy import LIVE, PAPER, Policy
 from dmoa.errors import (
     BackendUnavailableError,
     DmoaError,
     LocalProtocolError,
-    NetworkError,
-    ProtocolError,
 )
+from dmoa.runtime.calls import Calls
 from dmoa.runtime.faults import conversation, error_of
 from dmoa.runtime.ports import Backend, Frames, Network
 from dmoa.runtime.slots import serve
 from dmoa.runtime.streams import Followers, Guests, Progress, Token
-
-_GRACE = 2.0
-"""Seconds after its patience until a call to a peer is given up in any case."""
 
 
 class Node:
@@ -75,10 +75,12 @@ class Node:
         mixture: Mixture | None = None,
         limits: Limits | None = None,
         timing: Timing | None = None,
+        policy: Policy = LIVE,
         rng: Random | None = None,
         incarnation: int = 1,
         url: str = "",
     ) -> None:
+        self.policy = policy
         self.mixture = mixture or Mixture()
         self.limits = limits or Limits()
         self.timing = timing or Timing()
@@ -91,8 +93,9 @@ class Node:
         self._alarm: asyncio.TimerHandle | None = None
         self._followers = Followers()
         self._guests = Guests()
-        self._calls: dict[JobId, asyncio.Task[None]] = {}
+        self._calls = Calls(network, tell=self._tell, draft=self._followers.draft)
         self._services: dict[JobId, asyncio.Task[Served | Faltered]] = {}
+        self._said: Digest | None = None
 
     # -- life --------------------------------------------------------------------------
 
@@ -108,6 +111,7 @@ class Node:
                 incarnation=self._incarnation,
                 limits=self.limits,
                 timing=self.timing,
+                policy=self.policy,
                 url=self.url,
             )
             await self._network.open(self)
@@ -123,8 +127,8 @@ class Node:
         if self._alarm is not None:
             self._alarm.cancel()
         self._followers.end(f"node {self.id} is shutting down")
-        calls, services = list(self._calls.values()), list(self._services.values())
-        for task in (*calls, *services):
+        calls, services = self._calls.cancel(), list(self._services.values())
+        for task in services:
             task.cancel()
         async with AsyncExitStack() as parts:  # each is closed, whatever happens to the others
             parts.push_async_callback(self._backend.close)
@@ -177,6 +181,21 @@ class Node:
     def digest(self) -> Digest:
         """How it stands now."""
         return self._mind.digest(self._now)
+
+    @property
+    def mode(self) -> str:
+        """`paper` where it keeps to Algorithm 1, else `steady`."""
+        return "paper" if self.policy == PAPER else "steady"
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """How its own queries under way stand, the oldest first."""
+        return self._mind.standings(self._now)
+
+    @property
+    def census(self) -> Census:
+        """Who is here, and what was counted since it was opened."""
+        return self._mind.census(self._now)
 
     async def ask(
         self,
@@ -234,18 +253,20 @@ class Node:
         options: str = "",
         notes: tuple[str, ...] = (),
         drafts: bool = True,
+        standings: bool = False,
         tick: float | None = None,
     ) -> AsyncGenerator[Progress | None, None]:
         """Ask, and see everything: jobs as they change, drafts, tokens, last the Answer.
 
-        Without `drafts`, the text of proposals is left out; after each `tick` seconds of
-        silence comes None. Closing the generator abandons the query: all its jobs stop,
-        everywhere. Raises QueryError or BackendError, with a `trace`, where there is no
-        answer; UsageError for a prompt that is no text.
+        Without `drafts`, the text of proposals is left out. With `standings`, what is
+        expected of the query comes as it was accepted, when its place changes, and as a layer
+        begins. After each `tick` seconds of silence comes None. Closing the generator abandons
+        the query: all its jobs stop, everywhere. Raises QueryError or BackendError, with a
+        `trace`, where there is no answer; UsageError for a prompt that is no text.
         """
         turns = conversation(prompt)
         query = self._mind.mint()
-        line = self._followers.join(query, drafts=drafts, tick=tick)
+        line = self._followers.join(query, drafts=drafts, standings=standings, tick=tick)
         ended = False
         asked = Asked(
             query,
@@ -280,6 +301,12 @@ class Node:
         """Take a hint that a peer left."""
         self._tell(Received(peer, Farewell()))
 
+    def probed(self, caller: NodeId) -> Digest | None:
+        """Tell a peer how this node stands right now; None when it is closed."""
+        self._said = None
+        self._tell(Received(caller, Probe()))
+        return self._said
+
     async def serve(self, caller: NodeId, message: Propose) -> Frames:
         """Serve a peer's job; closing the generator withdraws it."""
         async with aclosing(self._guests.serve(caller, message, self._tell)) as frames:
@@ -307,6 +334,8 @@ class Node:
             return
         for effect in self._agent.handle(event, self._now):
             self._do(effect)
+        if self._followers.wonder:
+            self._followers.stand(self._agent.standings(self._now))
         self._set_alarm(self._agent.deadline)
 
     def _set_alarm(self, deadline: float) -> None:
@@ -343,36 +372,19 @@ class Node:
         """Say something to a peer: open, end or answer a call."""
         match message:
             case Propose():
-                job = message.job.id
-                task = asyncio.create_task(self._call(to, message.job))
-                self._calls[job] = task
-                task.add_done_callback(lambda _: self._calls.pop(job, None))
+                self._calls.propose(to, message.job)
             case Withdraw():
-                if (call := self._calls.get(message.job)) is not None:
-                    call.cancel()
+                self._calls.withdraw(message.job)
             case Proposal() | Decline() | Failure():
                 self._guests.write(message)
-            case Gossip() | Farewell():
+            case Probe():
+                self._calls.probe(to, self.timing.probe)
+            case Gossip():
+                self._said = message.digest
+            case Farewell():
                 raise LocalProtocolError(f"{message.kind} is not sent to one peer")
             case _:
                 assert_never(message)
-
-    async def _call(self, peer: NodeId, job: Job) -> None:
-        """Give a job to a peer, show its text as it comes, and tell how it ended."""
-        lost = "it ended the call without a reply"
-        try:
-            async with aclosing(
-                self._network.propose(peer, Propose(job), patience=job.patience + _GRACE)
-            ) as frames:
-                async for frame in frames:
-                    if isinstance(frame, Piece):
-                        self._followers.draft(job, frame.text)
-                    else:
-                        self._tell(Received(peer, frame))
-                        return
-        except (NetworkError, ProtocolError) as error:
-            lost = error.message
-        self._tell(Lost(peer, job.id, lost))
 
     def _serve(self, wish: Serve) -> None:
         """Put a job on the backend, and tell how it ended, however it ended."""

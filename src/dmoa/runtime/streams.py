@@ -8,10 +8,10 @@ That is bounded by what one query can bring, its drafts and one answer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dmoa.core.effects import Answer, Visit
+from dmoa.core.effects import Answer, Standing, Visit
 from dmoa.core.events import Received
 from dmoa.core.job import Job
 from dmoa.core.messages import Failure, Piece, Propose, Reply, Withdraw
@@ -42,16 +42,18 @@ class Token:
     text: str
 
 
-Progress = Visit | Draft | Token | Answer
-"""What a follower of a query sees: jobs, drafts and tokens, and last the one answer."""
+Progress = Visit | Draft | Token | Standing | Answer
+"""What a follower of a query sees: jobs, drafts, tokens, how it stands, last the one answer."""
 
 
 class Line(asyncio.Queue[Progress | DmoaError | None]):
     """What one follower has not read yet; None after each `tick` of silence."""
 
-    def __init__(self, *, drafts: bool, tick: float | None) -> None:
+    def __init__(self, *, drafts: bool, standings: bool, tick: float | None) -> None:
         super().__init__()
         self.drafts = drafts
+        self.standings = standings
+        self.place: tuple[int, int] | None = None
         self.visits: dict[JobId, Visit] = {}
         self._clock = asyncio.get_running_loop()
         self._tick = tick
@@ -81,15 +83,36 @@ class Followers:
 
     def __init__(self) -> None:
         self._followers: dict[QueryId, Line] = {}
+        self.wonder = 0
+        """How many followers want to know how their queries stand."""
 
-    def join(self, query: QueryId, *, drafts: bool = True, tick: float | None = None) -> Line:
+    def join(
+        self,
+        query: QueryId,
+        *,
+        drafts: bool = True,
+        standings: bool = False,
+        tick: float | None = None,
+    ) -> Line:
         """Follow a query from now on."""
-        line = self._followers[query] = Line(drafts=drafts, tick=tick)
+        line = self._followers[query] = Line(drafts=drafts, standings=standings, tick=tick)
+        self.wonder += standings
         return line
 
     def leave(self, query: QueryId) -> None:
         """Follow it no more."""
-        self._followers.pop(query).close()
+        line = self._followers.pop(query)
+        line.close()
+        self.wonder -= line.standings
+
+    def stand(self, standings: Iterable[Standing]) -> None:
+        """Show how queries stand to those who want to know, where their place has changed."""
+        for standing in standings:
+            line = self._followers.get(standing.query)
+            place = (standing.layer, standing.position)
+            if line is not None and line.standings and line.place != place:
+                line.place = place
+                line.put_nowait(standing)
 
     def show(self, query: QueryId, item: Progress | DmoaError) -> None:
         """Show something to the follower of a query, if there still is one."""

@@ -97,14 +97,15 @@ class _Clairvoyance(View):
                     length=length,
                     service_time=time,
                 )
-            peer.heard, peer.left = now, False
+            peer.length = length
+            peer.heard, peer.told, peer.left = now, now, False
 
-    def lightest(
+    def sample(
         self, count: int, now: float, rng: Random, besides: Collection[NodeId] = ()
     ) -> list[NodeId]:
-        """Choose by how they stand now."""
+        """Draw among those who are there now, and know how they stand."""
         self._see(now)
-        return super().lightest(count, now, rng, besides)
+        return super().sample(count, now, rng, besides)
 
     def crowd(self, own: float, now: float) -> float:
         """Tell how crowded it is now."""

@@ -221,7 +221,7 @@ def served(rules: Rules, state: State, job: int) -> int:
 def invited(rules: Rules, state: State, job: int) -> None:
     """A peer is asked for a proposal: the job enters its queue, or is declined."""
     node = state.jobs[job + NODE]
-    if declines(state.nodes[node * RECORD + HERE], rules.whole[PEER_JOBS]):
+    if declines(state.nodes[node * RECORD + HERE], rules.whole[PEER_JOBS] * int(rules.slots[node])):
         state.jobs[job + CONDITION] = OVER
         send(state, job, DECLINE)
     else:

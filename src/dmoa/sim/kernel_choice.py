@@ -91,6 +91,7 @@ def choose(rules: Rules, state: State, query: int, layer: int, count: int, exclu
                 mean,
                 rules.service_times[node],
                 rules.slots[node],
+                rules.service_times[node] / rules.slots[node],
                 age,
             )
             if load < least:

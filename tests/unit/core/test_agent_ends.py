@@ -240,9 +240,10 @@ def test_a_full_node_refuses_its_user_and_says_when_to_come_again() -> None:
     room.ask("a")
     end = room.ends("a")[-1]
     assert isinstance(end, Fail)
-    assert (end.refusal.code, end.refusal.retry_after) == ("overloaded", 8)
+    assert (end.refusal.code, end.refusal.retry_after) == ("overloaded", 4.0)
+    assert end.refusal.position == 2, "one is served and one waits"
     assert end.refusal.trace.jobs == ()
-    assert room.agents["a"].gauge.declined == 1
+    assert room.agents["a"].gauge.refused == 1
 
 
 def test_a_node_that_has_served_nothing_asks_for_a_second() -> None:

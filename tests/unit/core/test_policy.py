@@ -49,18 +49,20 @@ def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_a_burden_is_the_time_until_a_job_sent_now_would_be_done() -> None:
-    assert burden(0, 5.0, 2.0, 1, 0.0) == 2.0
-    assert burden(3, 5.0, 2.0, 1, 0.0) == 8.0
-    assert burden(3, 5.0, 2.0, 4, 0.0) == 2.0
+    assert burden(0, 5.0, 2.0, 1, 2.0, 0.0) == 2.0
+    assert burden(3, 5.0, 2.0, 1, 2.0, 0.0) == 8.0
+    assert burden(3, 5.0, 2.0, 4, 0.5, 0.0) == 2.0, "the fourth slot is free"
+    assert burden(4, 5.0, 2.0, 4, 0.5, 0.0) == 2.5, "one must end before"
+    assert burden(7, 5.0, 2.0, 4, 0.9, 0.0) == pytest.approx(4 * 0.9 + 2.0)
 
 
 def test_an_old_queue_fades_into_the_mean() -> None:
-    assert burden(0, 4.0, 2.0, 1, STALE) == pytest.approx(6.0)
-    assert burden(0, 4.0, 2.0, 1, STALE * 2.0) == burden(9, 4.0, 2.0, 1, 1e9) == 10.0
+    assert burden(0, 4.0, 2.0, 1, 2.0, STALE) == pytest.approx(6.0)
+    assert burden(0, 4.0, 2.0, 1, 2.0, STALE * 2.0) == burden(9, 4.0, 2.0, 1, 2.0, 1e9) == 10.0
 
 
 def test_an_unmeasured_service_time_weighs_nothing() -> None:
-    assert burden(3, 5.0, 0.0, 1, 1e9) == 0.0
+    assert burden(3, 5.0, 0.0, 1, 0.0, 1e9) == 0.0
 
 
 @given(
@@ -73,10 +75,13 @@ def test_an_unmeasured_service_time_weighs_nothing() -> None:
 def test_a_longer_queue_or_a_slower_peer_is_never_a_lighter_burden(
     length: int, mean: float, time: float, slots: int, age: float
 ) -> None:
-    here = burden(length, mean, time, slots, age)
-    assert burden(length + 1, mean, time, slots, age) >= here
-    assert burden(length, mean, time, slots + 1, age) <= here
-    assert burden(length, mean, 2.0 * time, slots, 0.0) > burden(length, mean, time, slots, 0.0)
+    def load(length: int, time: float, slots: int, age: float) -> float:
+        return burden(length, mean, time, slots, time / slots, age)
+
+    here = load(length, time, slots, age)
+    assert load(length + 1, time, slots, age) >= here >= time
+    assert load(length, time, slots + 1, age) <= here
+    assert load(length, 2.0 * time, slots, 0.0) > load(length, time, slots, 0.0)
 
 
 def test_a_rank_is_by_order() -> None:

@@ -111,38 +111,42 @@ def standing(node: str, length: int, service_time: float, slots: int = 1) -> Dig
     return Digest(NodeId(node), 1, 1, "toy", slots, length=length, service_time=service_time)
 
 
+def lightest(view: View, drawn: list[NodeId], count: int, now: float = 0.0) -> list[NodeId]:
+    return [node for node, _ in view.lightest(drawn, count, now)]
+
+
 def test_the_lightest_of_twice_as_many_are_chosen() -> None:
     view = View(size=99, silence=5.0)
     for number in range(9):
         view.hear(standing(f"n{number}", number, 1.0), 0.0)
     for seed in range(50):
-        chosen = view.lightest(2, 0.0, Random(seed))
-        drawn = view.sample(4, 0.0, Random(seed))
-        assert chosen == sorted(drawn)[:2]
-    assert view.lightest(9, 0.0, Random(1)) == [f"n{number}" for number in range(9)]
-    assert len(view.lightest(99, 0.0, Random(1))) == 9
-    assert view.lightest(3, 0.0, Random(1), besides=[NodeId("n0")])[0] != "n0"
+        drawn = view.candidates(2, 0.0, Random(seed))
+        assert len(drawn) == 4
+        assert lightest(view, drawn, 2) == sorted(drawn)[:2]
+    assert lightest(view, view.candidates(9, 0.0, Random(1)), 9) == view.living(0.0)
+    assert len(lightest(view, view.candidates(99, 0.0, Random(1)), 99)) == 9
+    assert "n0" not in view.candidates(9, 0.0, Random(1), besides=[NodeId("n0")])
 
 
 def test_a_fast_peer_with_a_queue_is_lighter_than_a_slow_one_without() -> None:
     view = View(size=99, silence=5.0)
     view.hear(standing("slow", 0, 9.0), 0.0)
     view.hear(standing("fast", 3, 1.0), 0.0)
-    assert view.lightest(1, 0.0, Random(0)) == ["fast"]
+    assert lightest(view, view.living(0.0), 1) == ["fast"]
 
 
 def test_slots_share_the_burden() -> None:
     view = View(size=99, silence=5.0)
     view.hear(standing("narrow", 3, 1.0), 0.0)
-    view.hear(standing("wide", 7, 1.0, slots=4), 0.0)
-    assert view.lightest(1, 0.0, Random(0)) == ["wide"]
+    view.hear(standing("wide", 8, 1.0, slots=4), 0.0)
+    assert lightest(view, view.living(0.0), 1) == ["wide"]
 
 
 def test_an_unmeasured_peer_is_taken_to_be_as_fast_as_the_others() -> None:
     view = View(size=99, silence=5.0)
     view.hear(standing("known", 1, 2.0), 0.0)
     view.hear(standing("unknown", 2, 0.0), 0.0)
-    assert view.lightest(1, 0.0, Random(0)) == ["known"]
+    assert lightest(view, view.living(0.0), 1) == ["known"]
 
 
 def test_a_crowd_is_counted_per_slot_over_the_living() -> None:
