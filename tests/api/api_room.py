@@ -22,6 +22,7 @@ from dmoa.core.job import Completion, Prompt
 from dmoa.core.limits import Limits
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
+from dmoa.core.policy import PAPER, Policy
 from dmoa.net.memory import MemoryNetwork
 from dmoa.runtime.node import Node
 from dmoa.runtime.ports import Tokens
@@ -105,15 +106,19 @@ class Room:
 
 
 @asynccontextmanager
-async def opened(
+async def opened(  # noqa: PLR0913 - the settings of a network
     *names: str,
     seconds: float = 0.05,
     mixture: Mixture | None = None,
     limits: Limits | None = None,
     fakes: dict[str, FakeBackend] | None = None,
+    policy: Policy = PAPER,
     wait: bool = True,
 ) -> AsyncIterator[Room]:
-    """Open some nodes, four if none is named, and wait until they have met."""
+    """Open some nodes, four if none is named, and wait until they have met.
+
+    They keep to Algorithm 1 unless told otherwise, so that jobs can be counted.
+    """
     hub = MemoryNetwork(limits=limits)
     room = Room(hub, {}, {})
     for name in names or NAMES:
@@ -124,6 +129,7 @@ async def opened(
             fake,
             mixture=mixture,
             limits=limits,
+            policy=policy,
             rng=Random(name),
             url=f"http://{name}",
         )

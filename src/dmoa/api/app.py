@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from dmoa.api import chat, models, problems
+from dmoa.api import chat, models, problems, queue
 from dmoa.api.guard import Guard
 from dmoa.api.schema import ChatRequest
 from dmoa.api.shapes import Json
@@ -70,7 +70,12 @@ def _tell_how_it_stands(app: FastAPI, node: Node) -> None:
             "peers": [shaped(digest, age) for digest, age in node.peers],
         }
 
-    _ = (health, list_peers)
+    @app.get("/v1/queue")
+    async def show_queue() -> Json:
+        """Tell who waits here, and for how long."""
+        return queue.queue(node)
+
+    _ = (health, list_peers, show_queue)
 
 
 def _speak_openai(app: FastAPI, node: Node) -> None:

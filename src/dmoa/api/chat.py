@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -14,9 +14,9 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from dmoa.api import models, problems, shapes
+from dmoa.api import models, problems, queue, shapes
 from dmoa.api.schema import ChatRequest
-from dmoa.core.effects import Answer, Visit
+from dmoa.core.effects import Answer, Standing, Trace, Visit
 from dmoa.core.mixture import ALONE, Mixture
 from dmoa.errors import BackendUnavailableError, DmoaError, LocalProtocolError, MixtureError
 from dmoa.runtime.node import Node
@@ -68,6 +68,7 @@ async def complete(request: ChatRequest, node: Node, connection: Request) -> Res
         options=request.options(),
         notes=notes,
         drafts=request.dmoa.drafts and bool(request.stream),
+        standings=bool(request.stream),
         tick=SILENCE if request.stream else None,
     )
     created = int(time.time())
@@ -75,7 +76,8 @@ async def complete(request: ChatRequest, node: Node, connection: Request) -> Res
         answer = await _while_connected(connection.receive, _answer(progress))
         if answer is None:
             return Response(status_code=_LEFT)
-        return JSONResponse(shapes.completion(answer, model=request.model, created=created))
+        shaped = shapes.completion(answer, model=request.model, created=created)
+        return JSONResponse(shaped, headers=_afterwards(answer.trace))
     beginning = _beginning(progress, hold=mixture.layers == 0)
     try:
         begun = await _while_connected(connection.receive, beginning)
@@ -84,7 +86,32 @@ async def complete(request: ChatRequest, node: Node, connection: Request) -> Res
         raise
     if begun is None:
         return Response(status_code=_LEFT)
-    return EventStream(_events(request, begun, progress, created=created), progress)
+    events = _events(request, begun, progress, created=created)
+    return EventStream(events, progress, headers=_beforehand(begun))
+
+
+def _afterwards(trace: Trace) -> dict[str, str]:
+    """Tell in headers where a query stood when it was asked, and where its time went."""
+    return {
+        "X-Dmoa-Queue-Position": str(trace.position),
+        "X-Dmoa-Queued-Seconds": f"{trace.queued_seconds:.4f}",
+        "X-Dmoa-Service-Seconds": f"{trace.service_seconds:.4f}",
+    }
+
+
+def _beforehand(begun: list[Progress | None]) -> dict[str, str]:
+    """Tell in headers where a query stands, and when its answer is expected.
+
+    Nothing of one that was over before it could be told of.
+    """
+    first = next((item for item in begun if isinstance(item, Standing)), None)
+    if first is None:
+        return {}
+    expected = first.waited + first.answers_in if first.answers_in else 0.0
+    return {
+        "X-Dmoa-Queue-Position": str(first.position),
+        "X-Dmoa-Expected-Seconds": f"{expected:.4f}",
+    }
 
 
 async def _answer(progress: Followed) -> Answer:
@@ -116,23 +143,36 @@ async def _while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T 
 
 
 async def _beginning(progress: Followed, *, hold: bool) -> list[Progress | None]:
-    """Wait until the query is accepted; of an own model alone, until it begins to write.
+    """Wait until it is known where the query stands; of an own model alone, until it writes.
 
-    Errors up to here are answered with their own status, later ones inside the stream.
+    Errors up to here are answered with their own status, later ones inside the stream. An
+    accepted query stands somewhere at once. Who waits for the own model is told after `SILENCE`
+    at the latest, as where one stands is no silence.
     """
     begun: list[Progress | None] = []
     async for item in progress:
         begun.append(item)
-        if not (hold and isinstance(item, Visit)):
+        held = hold and isinstance(item, Standing) and item.waited < SILENCE
+        if not (held or isinstance(item, Visit)):
             break
     return begun
+
+
+def _query_of(begun: list[Progress | None]) -> str:
+    """Find the name of a query in its first news."""
+    for item in begun:
+        if isinstance(item, Standing):
+            return item.query
+        if isinstance(item, Visit):
+            return item.job.rsplit("/", 1)[0]
+    return ""
 
 
 async def _events(
     request: ChatRequest, begun: list[Progress | None], progress: Followed, *, created: int
 ) -> AsyncIterator[bytes]:
     """Write the server-sent events of one answer."""
-    query = next((item.job.rsplit("/", 1)[0] for item in begun if isinstance(item, Visit)), "")
+    query = _query_of(begun)
     chunks = shapes.Chunks(
         "chatcmpl-" + query.replace("/", "-"),
         model=request.model,
@@ -163,6 +203,8 @@ def _shaped(
             return [b": the query is under way\n\n"]
         case Visit():
             return [_event(chunks.chunk({}, dmoa={"progress": shapes.visit(item)}))]
+        case Standing():
+            return [_event(chunks.chunk({}, dmoa={"queue": queue.standing(item)}))]
         case Draft():
             where = {"job": item.visit.job, "node": item.visit.node, "layer": item.visit.layer}
             return [_event(chunks.chunk({}, dmoa={"draft": {**where, "text": item.text}}))]
@@ -209,11 +251,17 @@ def _event(data: dict[str, Any]) -> bytes:
 class EventStream(StreamingResponse):
     """A stream of events that closes what it follows, however it ends or never begins."""
 
-    def __init__(self, events: AsyncIterator[bytes], followed: Followed) -> None:
+    def __init__(
+        self,
+        events: AsyncIterator[bytes],
+        followed: Followed,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(
             events,
             media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})},
         )
         self._followed = followed
 

@@ -39,8 +39,13 @@ def body_of(error: DmoaError) -> dict[str, Any]:
     elif error.hint:
         message += f" (hint: {error.hint})"
     shaped = body(message, status=error.status, code=error.code)
-    if isinstance(error.trace, Trace):
-        shaped["error"]["dmoa"] = shapes.trace(error.trace)
+    told = shapes.trace(error.trace) if isinstance(error.trace, Trace) else {}
+    if isinstance(error, OverloadedError):
+        if error.position is not None:
+            told["position"] = error.position
+        told["retry_after_seconds"] = round(error.retry_after, 4)
+    if told:
+        shaped["error"]["dmoa"] = told
     return shaped
 
 
@@ -49,6 +54,7 @@ def response(error: DmoaError) -> JSONResponse:
     headers: dict[str, str] = {}
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(ceil(error.retry_after))
+        headers["retry-after-ms"] = str(ceil(1000 * error.retry_after))
     elif isinstance(error, BackendUnavailableError):
         headers["Retry-After"] = str(_RETRY_SECONDS)
     return JSONResponse(body_of(error), status_code=error.status, headers=headers)

@@ -33,6 +33,10 @@ def trace(item: Trace) -> Json:
         "mixture": {"layers": item.mixture.layers, "fanout": item.mixture.fanout},
         "degraded": list(item.degraded),
         "seconds": round(item.seconds, 4),
+        "position": item.position,
+        "expected_seconds": round(item.expected_seconds, 4),
+        "queued_seconds": round(item.queued_seconds, 4),
+        "service_seconds": round(item.service_seconds, 4),
         "jobs": [visit(each) for each in item.jobs],
     }
 
