@@ -245,7 +245,7 @@ def test_a_digest_that_grows_old_is_dim() -> None:
 def test_where_the_asked_node_does_not_answer_all_fade_until_nothing_is_left() -> None:
     last = unheard(network(3), 3.0)
     lines = drawn(Screen(last, None, "http://x", "no node answers; trying again"))
-    assert lines[0] == "http://x: 3 nodes, all stable"
+    assert lines[0] == "http://x: 3 nodes, none over"
     assert lines[1] == "no node answers; trying again"
     assert [cells(line)[0] for line in lines[3:]] == ["n1", "n2", "n3"]
     assert all(row.is_dim for row in rows(last, None))

@@ -263,7 +263,7 @@ class Screen:
         mode = f", mode {_line(self.now.queue.mode)}" if self.now.queue else ""
         count = f"{len(shown)} {'node' if len(shown) == 1 else 'nodes'}"
         over = sum(row.is_over and not row.is_dim for row in shown)
-        return f"{where}{mode}: {count}, {f'{over} over' if over else 'all stable'}"
+        return f"{where}{mode}: {count}, {f'{over} over' if over else 'none over'}"
 
 
 def _rooms(lines: int, nodes: int, queries: int) -> tuple[int, int]:
