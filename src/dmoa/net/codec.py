@@ -11,7 +11,7 @@ What comes in is believed only when every type is exact, every field without a d
 is there, every number is finite and within its bounds, and every name is one. Fields
 that this version does not know are passed over, so that a release can add some; what
 changes a meaning changes WIRE_VERSION. What goes out is held to the same bounds: this
-node sends nothing that it would refuse.
+node sends nothing that it would refuse. A `Probe` has no bytes: asking is all that it says.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from dmoa.core.messages import (
     Gossip,
     Message,
     Piece,
+    Probe,
     Proposal,
     Propose,
     Withdraw,
@@ -68,6 +69,14 @@ _DECODERS: dict[int, msgspec.json.Decoder[Any]] = {
 }
 _HEADS = {kind: bytes((WIRE_VERSION, code)) for code, kind in KINDS.items()}
 _DEFAULT = Limits()
+_DIGEST_COUNTS = (
+    *("incarnation", "sequence", "slots", "length"),
+    *("layers", "fanout", "refused", "declined"),
+)
+_DIGEST_MEASURES = (
+    *("mean_length", "mean_waiting", "arrival_rate", "service_time"),
+    *("proposer_time", "aggregator_time", "utilisation", "capacity"),
+)
 
 
 class _FlawError(Exception):
@@ -76,6 +85,8 @@ class _FlawError(Exception):
 
 def encode(message: Message | Piece, limits: Limits = _DEFAULT) -> bytes:
     """Put a message into bytes; LocalProtocolError when no peer would take it."""
+    if isinstance(message, Probe):
+        raise LocalProtocolError("a probe has no bytes: it is asked by Network.probe alone")
     head = _HEADS[type(message)]
     body = (message.job, message.text) if isinstance(message, Piece) else message
     try:
@@ -145,7 +156,7 @@ def _check(message: Message | Piece, limits: Limits) -> None:
             _text("detail", message.detail, limits.proposal_bytes)
         case Gossip():
             _check_digest(message.digest)
-        case Farewell():
+        case Farewell() | Probe():
             pass
 
 
@@ -188,12 +199,9 @@ def _check_completion(completion: Completion, limits: Limits) -> None:
 
 def _check_digest(digest: Digest) -> None:
     _node("digest.node", digest.node)
-    for name in ("incarnation", "sequence", "slots", "length"):
+    for name in _DIGEST_COUNTS:
         _count(f"digest.{name}", getattr(digest, name))
-    _seconds("digest.mean_length", digest.mean_length)
-    _seconds("digest.mean_waiting", digest.mean_waiting)
-    _seconds("digest.arrival_rate", digest.arrival_rate)
-    for name in ("service_time", "proposer_time", "aggregator_time", "utilisation"):
+    for name in _DIGEST_MEASURES:
         _seconds(f"digest.{name}", getattr(digest, name))
     _require(len(digest.model) <= ID_CHARACTERS, "digest.model is too long a name")
     # Pages show it as a link, so that another scheme could run a script there.
