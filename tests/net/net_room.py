@@ -1,14 +1,25 @@
-"""What the tests of networks share: jobs, and a host that does as it is told."""
+"""What the tests of networks share: jobs, a host that does as it is told, rooms of nodes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import zenoh
 
 from dmoa.core.digest import Digest
 from dmoa.core.job import Completion, Job, Sampling, Turn
 from dmoa.core.messages import Piece, Proposal, Propose
 from dmoa.core.names import JobId, NodeId, QueryId
+from dmoa.net.exchange import Answer, Desk
+from dmoa.net.memory import MemoryEndpoint, MemoryNetwork
+from dmoa.net.zenoh import ZenohNetwork
+from dmoa.net.zenoh_config import ZenohSettings
 from dmoa.runtime.ports import Frames, Network
 
 A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
@@ -62,6 +73,8 @@ class RecordingHost:
         self._serve = serve
         self.digests: list[Digest] = []
         self.gone: list[NodeId] = []
+        self.standing: Digest | None = None
+        self.probes: list[NodeId] = []
         self.started = asyncio.Event()
         self.closed = asyncio.Event()
         self.running = 0
@@ -74,6 +87,10 @@ class RecordingHost:
     def departed(self, peer: NodeId) -> None:
         self.gone.append(peer)
         self._news.set()
+
+    def probed(self, caller: NodeId) -> Digest | None:
+        self.probes.append(caller)
+        return self.standing
 
     async def serve(self, caller: NodeId, message: Propose) -> Frames:
         self.started.set()
@@ -118,3 +135,154 @@ async def collect(
     network: Network, peer: NodeId, message: Propose, *, patience: float = PATIENT
 ) -> list[object]:
     return [frame async for frame in network.propose(peer, message, patience=patience)]
+
+
+class Room(Protocol):
+    """Some nodes on one network; all of them leave when it closes."""
+
+    async def open(self, node: NodeId, serve: Serve = echo) -> Network: ...
+
+    async def meet(self) -> None: ...
+
+    def host(self, node: NodeId) -> RecordingHost: ...
+
+    async def crash(self, node: NodeId) -> None: ...
+
+    def forge(self, sender: NodeId, to: NodeId, data: bytes) -> None: ...
+
+
+class _Room:
+    def __init__(self) -> None:
+        self.hosts: dict[NodeId, RecordingHost] = {}
+        self.networks: dict[NodeId, Network] = {}
+
+    async def open(self, node: NodeId, serve: Serve = echo) -> Network:
+        network, host = self.make(node), RecordingHost(serve)
+        host.standing = make_digest(node)
+        await network.open(host)
+        self.networks[node], self.hosts[node] = network, host
+        network.announce(make_digest(node))
+        return network
+
+    def make(self, node: NodeId) -> Network:
+        raise NotImplementedError
+
+    async def meet(self) -> None:
+        """Wait until everybody has heard of everybody."""
+        for node, host in self.hosts.items():
+            await host.knows(*(self.hosts.keys() - {node}))
+
+    def host(self, node: NodeId) -> RecordingHost:
+        return self.hosts[node]
+
+    async def close(self) -> None:
+        for network in self.networks.values():
+            await network.close()
+
+
+class MemoryRoom(_Room):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hub = MemoryNetwork()
+
+    def make(self, node: NodeId) -> MemoryEndpoint:
+        return self.hub.join(node)
+
+    async def crash(self, node: NodeId) -> None:
+        self.hub.kill(node, reset=True)
+
+    def forge(self, sender: NodeId, to: NodeId, data: bytes) -> None:
+        self.hub.forge(sender, to, data)
+
+
+class ZenohRoom(_Room):
+    entries: tuple[str, ...] = ()
+
+    def make(self, node: NodeId) -> ZenohNetwork:
+        return ZenohNetwork(node, ZenohSettings(connect=self.entries))
+
+    async def open(self, node: NodeId, serve: Serve = echo) -> Network:
+        network = await super().open(node, serve)
+        assert isinstance(network, ZenohNetwork)
+        self.entries = self.entries or network.endpoints
+        return network
+
+    def session(self, node: NodeId) -> zenoh.Session:
+        network = self.networks[node]
+        assert isinstance(network, ZenohNetwork)
+        assert network._session is not None
+        return network._session
+
+    async def crash(self, node: NodeId) -> None:
+        await asyncio.to_thread(self.session(node).close)
+
+    def forge(self, sender: NodeId, to: NodeId, data: bytes) -> None:
+        del to
+        self.session(sender).put(f"digest/{sender}", data)
+
+
+Opens = Callable[[], AbstractAsyncContextManager[Room]]
+
+
+def hold(monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+    """Let probes lie unanswered, and give the ways back to their callers."""
+    held: list[Answer] = []
+
+    def keep(desk: Desk, caller: NodeId, answer: Answer) -> None:
+        del desk, caller
+        held.append(answer)
+
+    monkeypatch.setattr(Desk, "stand", keep)
+    return held
+
+
+async def wait_until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENT):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+def under_way(network: Network) -> dict[object, None]:
+    return network._asking  # type: ignore[attr-defined]
+
+
+CHILD = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+from net_room import RecordingHost, hang, make_digest
+from dmoa.net.zenoh import ZenohNetwork
+from dmoa.net.zenoh_config import ZenohSettings
+
+async def main():
+    network = ZenohNetwork("b", ZenohSettings(connect=(sys.argv[2],)))
+    await network.open(RecordingHost(hang))
+    network.announce(make_digest("b"))
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def start_child(endpoint: str) -> asyncio.subprocess.Process:
+    """Start b in a process of its own, which connects to `endpoint`."""
+    here = str(Path(__file__).parent)
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, here, endpoint)
+
+
+@asynccontextmanager
+async def longest_stall() -> AsyncIterator[list[float]]:
+    """Measure the longest time, in seconds, for which the loop did nothing else."""
+    worst = [0.0]
+
+    async def watch() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            start = loop.time()
+            await asyncio.sleep(0.01)
+            worst[0] = max(worst[0], loop.time() - start)
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield worst
+    finally:
+        watcher.cancel()

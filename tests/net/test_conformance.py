@@ -3,142 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from typing import Protocol
+from contextlib import aclosing
 
 import pytest
-import zenoh
 from net_room import (
     PATIENT,
     A,
     B,
     C,
-    RecordingHost,
-    Serve,
+    Opens,
+    ZenohRoom,
     collect,
-    echo,
     hang,
     make_digest,
     make_job,
     make_proposal,
     mute,
+    start_child,
 )
 
 from dmoa.core.messages import Decline, Failure, Gossip, Piece, Propose
 from dmoa.core.names import JobId, NodeId
 from dmoa.errors import PeerGoneError, PeerSilentError, RemoteProtocolError, UnreachableError
 from dmoa.net import codec, exchange
-from dmoa.net.memory import MemoryEndpoint, MemoryNetwork
-from dmoa.net.zenoh import ZenohNetwork
-from dmoa.net.zenoh_config import ZenohSettings
-from dmoa.runtime.ports import Frames, Network
-
-
-class Room(Protocol):
-    """Some nodes on one network; all of them leave when it closes."""
-
-    async def open(self, node: NodeId, serve: Serve = echo) -> Network: ...
-
-    async def meet(self) -> None: ...
-
-    def host(self, node: NodeId) -> RecordingHost: ...
-
-    async def crash(self, node: NodeId) -> None: ...
-
-    def forge(self, sender: NodeId, to: NodeId, data: bytes) -> None: ...
-
-
-class _Room:
-    def __init__(self) -> None:
-        self.hosts: dict[NodeId, RecordingHost] = {}
-        self.networks: dict[NodeId, Network] = {}
-
-    async def open(self, node: NodeId, serve: Serve = echo) -> Network:
-        network, host = self.make(node), RecordingHost(serve)
-        await network.open(host)
-        self.networks[node], self.hosts[node] = network, host
-        network.announce(make_digest(node))
-        return network
-
-    def make(self, node: NodeId) -> Network:
-        raise NotImplementedError
-
-    async def meet(self) -> None:
-        """Wait until everybody has heard of everybody."""
-        for node, host in self.hosts.items():
-            await host.knows(*(self.hosts.keys() - {node}))
-
-    def host(self, node: NodeId) -> RecordingHost:
-        return self.hosts[node]
-
-    async def close(self) -> None:
-        for network in self.networks.values():
-            await network.close()
-
-
-class MemoryRoom(_Room):
-    def __init__(self) -> None:
-        super().__init__()
-        self.hub = MemoryNetwork()
-
-    def make(self, node: NodeId) -> MemoryEndpoint:
-        return self.hub.join(node)
-
-    async def crash(self, node: NodeId) -> None:
-        self.hub.kill(node, reset=True)
-
-    def forge(self, sender: NodeId, to: NodeId, data: bytes) -> None:
-        self.hub.forge(sender, to, data)
-
-
-class ZenohRoom(_Room):
-    entries: tuple[str, ...] = ()
-
-    def make(self, node: NodeId) -> ZenohNetwork:
-        return ZenohNetwork(node, ZenohSettings(connect=self.entries))
-
-    async def open(self, node: NodeId, serve: Serve = echo) -> Network:
-        network = await super().open(node, serve)
-        assert isinstance(network, ZenohNetwork)
-        self.entries = self.entries or network.endpoints
-        return network
-
-    def session(self, node: NodeId) -> zenoh.Session:
-        network = self.networks[node]
-        assert isinstance(network, ZenohNetwork)
-        assert network._session is not None
-        return network._session
-
-    async def crash(self, node: NodeId) -> None:
-        await asyncio.to_thread(self.session(node).close)
-
-    def forge(self, sender: NodeId, to: NodeId, data: bytes) -> None:
-        del to
-        self.session(sender).put(f"digest/{sender}", data)
-
-
-Opens = Callable[[], AbstractAsyncContextManager[Room]]
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(MemoryRoom, id="memory"),
-        pytest.param(ZenohRoom, id="zenoh", marks=pytest.mark.real),
-    ]
-)
-def room(request: pytest.FixtureRequest) -> Opens:
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[Room]:
-        made = request.param()
-        try:
-            yield made
-        finally:
-            await made.close()
-
-    return opened
+from dmoa.runtime.ports import Frames
 
 
 async def test_frames_come_in_order_without_gap_or_double(room: Opens) -> None:
@@ -577,30 +466,11 @@ async def test_two_nodes_can_ask_each_other_at_once(room: Opens) -> None:
         await asyncio.gather(collect(a, B, make_job("a")), collect(b, A, make_job("b")))
 
 
-CHILD = """
-import asyncio, sys
-sys.path.insert(0, sys.argv[1])
-from net_room import RecordingHost, hang, make_digest
-from dmoa.net.zenoh import ZenohNetwork
-from dmoa.net.zenoh_config import ZenohSettings
-
-async def main():
-    network = ZenohNetwork("b", ZenohSettings(connect=(sys.argv[2],)))
-    await network.open(RecordingHost(hang))
-    network.announce(make_digest("b"))
-    await asyncio.sleep(60)
-
-asyncio.run(main())
-"""
-
-
 @pytest.mark.real
-async def test_a_peer_killed_for_real_is_seen_quickly(request: pytest.FixtureRequest) -> None:
+async def test_a_peer_killed_for_real_is_seen_quickly() -> None:
     r = ZenohRoom()
     a = await r.open(A)
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, str(request.path.parent), r.entries[0]
-    )
+    child = await start_child(r.entries[0])
     try:
         await r.host(A).knows(B)
         async with aclosing(a.propose(B, make_job(), patience=PATIENT)) as frames:

@@ -4,14 +4,14 @@ import asyncio
 import logging
 
 import pytest
-from net_room import A, B, RecordingHost, hang, make_job, make_proposal
+from net_room import A, B, RecordingHost, hang, make_digest, make_job, make_proposal
 
 from dmoa.core.limits import Limits
-from dmoa.core.messages import Farewell, Piece
+from dmoa.core.messages import Farewell, Gossip, Piece
 from dmoa.core.names import NodeId
 from dmoa.errors import PeerGoneError, PeerSilentError, RemoteProtocolError, UnreachableError
 from dmoa.net import codec, exchange
-from dmoa.net.exchange import Complaints, Desk, Mailbox
+from dmoa.net.exchange import Complaints, Desk, Inquiry, Mailbox
 
 JOB = make_job().job.id
 
@@ -193,3 +193,35 @@ async def test_a_handler_that_outlives_its_job_is_told_so() -> None:
     await asyncio.sleep(0)
     assert asyncio.get_running_loop().time() == pytest.approx(5)
     assert answer.frames[-1] == exchange.EXPIRED
+
+
+async def test_the_first_that_comes_to_an_inquiry_counts() -> None:
+    inquiry = Inquiry(B, Limits(), patience=5)
+    inquiry.put(codec.encode(Gossip(make_digest("b", 1))))
+    inquiry.put(codec.encode(Gossip(make_digest("b", 2))))
+    inquiry.end()
+    inquiry.fail(PeerGoneError("too late"))
+    await asyncio.sleep(9)
+    assert await inquiry.digest() == make_digest("b", 1)
+
+
+async def test_what_comes_to_an_inquiry_that_was_given_up_is_no_matter() -> None:
+    inquiry = Inquiry(B, Limits(), patience=5)
+    with pytest.raises(PeerSilentError, match="within 5 s"):
+        await inquiry.digest()
+    assert asyncio.get_running_loop().time() == pytest.approx(5)
+    inquiry.put(b"")
+    inquiry.end()
+
+
+async def test_a_desk_tells_how_its_node_stands_until_it_is_closed() -> None:
+    host, answers = RecordingHost(), [Answers() for _ in range(3)]
+    desk = Desk(host, Limits(), Complaints(B))
+    desk.stand(A, answers[0])
+    host.standing = make_digest("b")
+    desk.stand(A, answers[1])
+    await desk.close()
+    desk.stand(A, answers[2])
+    assert [answer.frames for answer in answers] == [[], [codec.encode(Gossip(host.standing))], []]
+    assert [answer.ended for answer in answers] == [1, 1, 1]
+    assert host.probes == [A, A]

@@ -15,6 +15,8 @@ def test_keys_are_what_other_programs_may_rely_on() -> None:
     assert keys.jobs(B) == "jobs/b-2/*"
     assert keys.withdrawals(B, A) == "withdraw/b-2/a"
     assert keys.withdrawals(B) == "withdraw/b-2/*"
+    assert keys.standing(B, A) == "standing/b-2/a"
+    assert keys.standing(B) == "standing/b-2/*"
     assert keys.digest(A) == "digest/a"
     assert keys.presence(A) == "alive/a"
 
@@ -27,7 +29,14 @@ def test_what_is_no_name_is_no_realm(realm: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [keys.jobs(B, A), keys.withdrawals(B, A), keys.digest(A), keys.presence(A)]
+    "key",
+    [
+        keys.jobs(B, A),
+        keys.withdrawals(B, A),
+        keys.standing(B, A),
+        keys.digest(A),
+        keys.presence(A),
+    ],
 )
 def test_every_key_ends_with_who_speaks(key: str) -> None:
     assert keys.speaker(key) == A

@@ -235,6 +235,48 @@ def test_the_same_seed_gives_the_same_history() -> None:
     assert story(1) != story(2)
 
 
+async def test_a_probe_is_told_how_its_peer_stands_when_it_arrives() -> None:
+    a, host = await pair(MemoryNetwork(latency=lambda _: 0.25))
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.2, setattr, host, "standing", make_digest("b", 2))
+    loop.call_later(0.3, setattr, host, "standing", make_digest("b", 3))
+    assert await a.probe(B, patience=1) == make_digest("b", 2)
+    assert now() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("fault", ["loss", "partition", "death"])
+async def test_a_probe_that_is_lost_is_silence(fault: str) -> None:
+    hub = MemoryNetwork()
+    a, host = await pair(hub)
+    if fault == "loss":
+        hub.digest_loss = 1.0
+    elif fault == "partition":
+        hub.partition(A, B)
+    else:
+        hub.kill(B)
+    with pytest.raises(PeerSilentError):
+        await a.probe(B, patience=3)
+    assert now() == pytest.approx(3)
+    assert host.probes == []
+
+
+async def test_a_partition_on_the_way_back_of_a_probe_is_silence() -> None:
+    hub = MemoryNetwork(latency=lambda _: 1.0)
+    a, host = await pair(hub)
+    host.standing = make_digest("b")
+    asyncio.get_running_loop().call_later(1.5, hub.partition, A, B)
+    with pytest.raises(PeerSilentError):
+        await a.probe(B, patience=5)
+    assert host.probes == [A]
+    hub.heal()
+    assert await a.probe(B, patience=5) == make_digest("b")
+
+
+async def test_jobs_are_never_lost_as_digests_and_probes_are() -> None:
+    a, _ = await pair(MemoryNetwork(digest_loss=1.0))
+    assert await collect(a, B, make_job(content="")) == [make_proposal(make_job(), "")]
+
+
 @pytest.mark.parametrize("act", ["close", "kill", "reset"])
 async def test_nothing_is_left_running(act: str) -> None:
     hub = MemoryNetwork()

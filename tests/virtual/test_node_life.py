@@ -70,6 +70,8 @@ class Deaf:
 
     def departed(self, peer: object) -> None: ...
 
+    def probed(self, caller: object) -> None: ...
+
     async def serve(self, caller: NodeId, message: Propose) -> Frames:
         del caller
         yield Failure(message.job.id, "deaf")

@@ -13,6 +13,9 @@ EXPIRED   the patience of the job passed at the peer             -> PeerSilentEr
 
 and at last the bare end, which alone means that the peer vanished: PeerGoneError when
 frames came before it, UnreachableError when none did.
+
+A probe is shorter. Its caller's end is an `Inquiry`, and its one frame is the peer's
+encoded digest; the bare end without one is an UnreachableError.
 """
 
 from __future__ import annotations
@@ -185,6 +188,51 @@ class Mailbox:
         return RemoteProtocolError(f"{self.peer} sent a frame of an unknown kind")
 
 
+class Inquiry:
+    """The caller's end of a probe: takes one digest, or what keeps it from coming."""
+
+    def __init__(self, peer: NodeId, limits: Limits, *, patience: float) -> None:
+        self.peer = peer
+        self._limits = limits
+        self._patience = patience
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + patience
+        # An error is a result here: nobody may be left to hear it, which is no fault.
+        self._outcome: asyncio.Future[bytes | Exception] = loop.create_future()
+
+    def put(self, frame: bytes) -> None:
+        """Take the encoded digest; what comes after it is ignored."""
+        self._settle(frame)
+
+    def end(self) -> None:
+        """Take the bare end: no digest comes any more."""
+        self._settle(UnreachableError(f"{self.peer} cannot be reached"))
+
+    def fail(self, error: Exception) -> None:
+        """Raise `error`, unless the digest or an end came before."""
+        self._settle(error)
+
+    def _settle(self, outcome: bytes | Exception) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    async def digest(self) -> Digest:
+        """Wait for the peer's digest; raises what came in its place."""
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                outcome = await self._outcome
+        except TimeoutError:
+            told = f"{self.peer} did not say within {self._patience:g} s how it stands"
+            raise PeerSilentError(told) from None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return read_digest(self.peer, outcome, self._limits)
+
+
+Asking = Mailbox | Inquiry
+"""The caller's end of anything that is under way."""
+
+
 class Answer(Protocol):
     """The way back to one caller."""
 
@@ -205,7 +253,7 @@ class Desk:
     """The server's end: all jobs of peers that this node has under way.
 
     Each runs in a task of its own, until its reply, its deadline, its withdrawal or the
-    death of its caller; then the host's generator is closed.
+    death of its caller; then the host's generator is closed. A probe is told at once.
     """
 
     def __init__(
@@ -248,6 +296,17 @@ class Desk:
         for home, job in tuple(self._tasks):
             if home == caller:
                 self.withdraw(caller, job)
+
+    def stand(self, caller: NodeId, answer: Answer) -> None:
+        """Tell a caller how the node stands right now, or end without a word."""
+        try:
+            digest = None if self._closed else self._host.probed(caller)
+            if digest is not None:
+                answer.put(codec.encode(Gossip(digest), self._limits))
+        except Exception:
+            log.exception("%s cannot be told how this node stands", caller)
+        finally:
+            answer.end()
 
     def stop(self) -> None:
         """Take no more jobs, and begin to close all."""

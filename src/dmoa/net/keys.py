@@ -3,6 +3,7 @@
 ```text
 dmoa/<realm>/jobs/<peer>/<caller>        a query: a job for a peer, from its caller
 dmoa/<realm>/withdraw/<peer>/<caller>    the caller no longer wants a job of that peer
+dmoa/<realm>/standing/<peer>/<caller>    a query: how that peer stands right now
 dmoa/<realm>/digest/<node>               how a node stands, once a second
 dmoa/<realm>/alive/<node>                there while the node is, gone when it is gone
 ```
@@ -44,6 +45,11 @@ def jobs(peer: NodeId, caller: NodeId | None = None) -> str:
 def withdrawals(peer: NodeId, caller: NodeId | None = None) -> str:
     """Name the inbox of a peer for withdrawals of one caller, or of any."""
     return f"withdraw/{peer}/{caller or '*'}"
+
+
+def standing(peer: NodeId, caller: NodeId | None = None) -> str:
+    """Name where a peer tells one caller, or any, how it stands right now."""
+    return f"standing/{peer}/{caller or '*'}"
 
 
 def digest(node: NodeId) -> str:

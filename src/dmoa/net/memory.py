@@ -21,8 +21,10 @@ from dmoa.errors import NetworkError, RemoteProtocolError
 from dmoa.net import codec
 from dmoa.net.exchange import (
     INBOUND_JOBS,
+    Asking,
     Complaints,
     Desk,
+    Inquiry,
     Mailbox,
     left,
     read_digest,
@@ -45,7 +47,7 @@ class MemoryNetwork:
     When two nodes are partitioned, nothing passes between them, and neither is told.
     When a node is killed, its peers notice nothing by themselves; with `reset` they do
     at once, as when the operating system closes the sockets of a process that died.
-    `digest_loss` is the fraction of digests that never arrive.
+    `digest_loss` is the fraction of digests, and of probes for one, that never arrive.
     """
 
     def __init__(
@@ -149,7 +151,7 @@ class MemoryNetwork:
         return self._latency(self._latency_dice)
 
     def loses(self) -> bool:
-        """Draw whether one digest is lost."""
+        """Draw whether one digest, or the probe for it, is lost."""
         return self._loss_dice.random() < self.digest_loss
 
 
@@ -186,7 +188,7 @@ class MemoryEndpoint:
         self._host: Host | None = None
         self._desk: Desk | None = None
         self._last: bytes | None = None
-        self._asking: dict[Mailbox, None] = {}
+        self._asking: dict[Asking, None] = {}
 
     @property
     def node(self) -> NodeId:
@@ -235,6 +237,23 @@ class MemoryEndpoint:
             for peer in self._hub.others(self._node):
                 self.greet(peer)
 
+    async def probe(self, peer: NodeId, *, patience: float) -> Digest:
+        """Ask a peer how it stands right now."""
+        if not self._joined:
+            raise left(self._node)
+        inquiry = Inquiry(peer, self._hub.limits, patience=patience)
+        wire = self._hub.wire(self._node, peer)
+        self._asking[inquiry] = None
+        try:
+            if not self._hub.loses():
+                wire.carry(self._node, self._probe, wire, inquiry)
+            return await inquiry.digest()
+        except RemoteProtocolError as error:
+            self._complaints.note(peer, error)
+            raise
+        finally:
+            del self._asking[inquiry]
+
     async def propose(
         self, peer: NodeId, message: Propose, *, patience: float, idle: float | None = None
     ) -> Frames:
@@ -269,6 +288,13 @@ class MemoryEndpoint:
         elif not self._hub.expects(mailbox.peer):
             mailbox.end()
 
+    def _probe(self, wire: Wire, inquiry: Inquiry) -> None:
+        peer = self._hub.find(inquiry.peer)
+        if peer is not None:
+            peer.probed(self._node, _Way(wire, peer.node, inquiry))
+        elif not self._hub.expects(inquiry.peer):
+            inquiry.end()
+
     def _withdraw(self, to: NodeId, data: bytes) -> None:
         peer = self._hub.find(to)
         if peer is not None:
@@ -280,6 +306,13 @@ class MemoryEndpoint:
             way.end()
         else:
             self._desk.take(caller, data, way)
+
+    def probed(self, caller: NodeId, way: _Way) -> None:
+        """Take a probe from the hub."""
+        if self._desk is None:
+            way.end()
+        else:
+            self._desk.stand(caller, way)
 
     def withdrawn(self, caller: NodeId, data: bytes) -> None:
         """Take a withdrawal from the hub."""
@@ -318,9 +351,9 @@ class MemoryEndpoint:
 
 
 class _Way:
-    """The way back to a caller on the wire that its job came by."""
+    """The way back to a caller on the wire that its job or probe came by."""
 
-    def __init__(self, wire: Wire, sender: NodeId, mailbox: Mailbox) -> None:
+    def __init__(self, wire: Wire, sender: NodeId, mailbox: Asking) -> None:
         self._wire = wire
         self._sender = sender
         self._mailbox = mailbox

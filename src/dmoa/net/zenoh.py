@@ -23,19 +23,26 @@ from dmoa.errors import RemoteProtocolError
 from dmoa.net import codec, keys
 from dmoa.net.exchange import (
     INBOUND_JOBS,
+    Asking,
     Complaints,
     Desk,
+    Inquiry,
     Mailbox,
     left,
     read_digest,
     read_withdrawal,
 )
-from dmoa.net.zenoh_bridge import Bridge, Question, Sender, Way, leave, put
+from dmoa.net.zenoh_bridge import Bridge, Gate, Question, Sender, UrgentWay, Way, leave, put
 from dmoa.net.zenoh_config import ZenohSettings, choose_ports, explain, make_config
 from dmoa.runtime.ports import Frames, Host
 
 GREETING_DELAY = 0.02
 """Seconds that a greeting waits for more newcomers to greet with it."""
+PROBES = 512
+"""Probes of all peers that may wait to be answered; more are turned away, and their callers
+get PeerSilentError at once."""
+PROBES_EACH = 64
+"""The same for each peer, so that a flood from one leaves room for the others."""
 OPENINGS = 3
 """Attempts to open, as another program may take a free port that was just chosen."""
 
@@ -63,11 +70,12 @@ class ZenohNetwork:
         self._listen: tuple[str, ...] = ()
         self._last: bytes | None = None
         self._greeting: asyncio.TimerHandle | None = None
-        self._asking: dict[Mailbox, None] = {}
+        self._asking: dict[Asking, None] = {}
         self._session: zenoh.Session | None = None
         self._closed = True
         self._bridge: Bridge
         self._sender: Sender
+        self._gate: Gate
         self._host: Host
         self._desk: Desk
 
@@ -93,6 +101,7 @@ class ZenohNetwork:
         self._desk = Desk(host, self._limits, self._complaints, inbound=self._inbound)
         self._bridge = Bridge()
         self._sender = Sender()
+        self._gate = Gate(PROBES_EACH, PROBES)
         joining = asyncio.ensure_future(asyncio.to_thread(self._join, self._bridge))
         try:
             self._session = await asyncio.shield(joining)
@@ -110,6 +119,12 @@ class ZenohNetwork:
             session.declare_queryable(
                 keys.jobs(self._node),
                 bridge.handler(self._asked),
+                complete=True,
+                allowed_origin=remote,
+            )
+            session.declare_queryable(
+                keys.standing(self._node),
+                bridge.guard(self._gate, self._probed),
                 complete=True,
                 allowed_origin=remote,
             )
@@ -162,6 +177,24 @@ class ZenohNetwork:
         if self._session is not None and self._last is not None:
             put(self._session, keys.digest(self._node), self._last)
 
+    async def probe(self, peer: NodeId, *, patience: float) -> Digest:
+        """Ask a peer how it stands right now."""
+        session = self._session
+        if session is None:
+            raise left(self._node)
+        inquiry = Inquiry(peer, self._limits, patience=patience)
+        question = Question(session, self._bridge, self._sender, inquiry, urgent=True)
+        self._asking[inquiry] = None
+        try:
+            await question.ask(keys.standing(peer, self._node), b"", patience)
+            return await inquiry.digest()
+        except RemoteProtocolError as error:
+            self._complaints.note(peer, error)
+            raise
+        finally:
+            del self._asking[inquiry]
+            question.drop()
+
     async def propose(
         self, peer: NodeId, message: Propose, *, patience: float, idle: float | None = None
     ) -> Frames:
@@ -196,6 +229,13 @@ class ZenohNetwork:
             way.end()
         else:
             self._desk.take(caller, bytes(query.payload or b""), way)
+
+    def _probed(self, caller: NodeId, query: zenoh.Query) -> None:
+        way = UrgentWay(self._sender, caller, query, self._gate)
+        if self._closed:
+            way.end()
+        else:
+            self._desk.stand(caller, way)
 
     def _withdrawn(self, sample: zenoh.Sample) -> None:
         caller = keys.speaker(str(sample.key_expr))

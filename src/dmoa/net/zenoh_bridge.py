@@ -12,7 +12,8 @@ way round, what can block for long is sent by threads of our own.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import threading
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,8 +21,10 @@ from typing import TypeVar
 
 import zenoh
 
+from dmoa.core.names import NodeId
 from dmoa.errors import PeerSilentError
-from dmoa.net.exchange import Mailbox
+from dmoa.net import keys
+from dmoa.net.exchange import Asking
 from dmoa.net.zenoh_config import WAIT_BEFORE_CLOSE
 
 LARGE_FRAME = 8 * 1024
@@ -55,6 +58,50 @@ class Bridge:
 
         # Indirect ones cost a thread each, which keeps the interpreter from exiting.
         return zenoh.handlers.Callback(callback, indirect=False)
+
+    def guard(
+        self, gate: Gate, function: Callable[[NodeId, zenoh.Query], None]
+    ) -> zenoh.handlers.Callback[zenoh.Query]:
+        """Make a handler that passes on only what the gate lets in, and turns away the rest."""
+
+        def callback(query: zenoh.Query) -> None:
+            caller = keys.speaker(str(query.key_expr))
+            if caller is not None and gate.enter(caller):
+                self.soon(function, caller, query)
+                return
+            # Here, by Zenoh's thread: what is kept for the loop is what must not pile up.
+            with suppress(zenoh.ZError):
+                if caller is not None:
+                    # A bare end would say that nobody is here.
+                    query.reply_err(b"busy")
+                query.drop()
+
+        return zenoh.handlers.Callback(callback, indirect=False)
+
+
+class Gate:
+    """Lets in so many at a time, of one caller and of all; any thread may use it."""
+
+    def __init__(self, each: int, most: int) -> None:
+        self._each = each
+        self._most = most
+        self._inside: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def enter(self, caller: str) -> bool:
+        """Tell whether one more of this caller is let in."""
+        with self._lock:
+            if self._inside.total() >= self._most or self._inside[caller] >= self._each:
+                return False
+            self._inside[caller] += 1
+            return True
+
+    def leave(self, caller: str) -> None:
+        """Make room for another one of this caller."""
+        with self._lock:
+            self._inside[caller] -= 1
+            if not self._inside[caller]:
+                del self._inside[caller]
 
 
 class Sender:
@@ -118,15 +165,28 @@ def _settle(done: asyncio.Future[None]) -> None:
 
 
 class Question:
-    """One query to a peer, whose frames go to a mailbox."""
+    """One query to a peer, whose frames go to a mailbox.
+
+    An urgent one overtakes the bytes of jobs, as does its reply, and rather gets lost than
+    waits for a peer that takes no bytes. It does not travel express: each would then fill
+    one of the two places that its urgency has, and of a few at once most were lost.
+    """
 
     def __init__(
-        self, session: zenoh.Session, bridge: Bridge, sender: Sender, mailbox: Mailbox
+        self,
+        session: zenoh.Session,
+        bridge: Bridge,
+        sender: Sender,
+        mailbox: Asking,
+        *,
+        urgent: bool = False,
     ) -> None:
         self._session = session
         self._bridge = bridge
         self._sender = sender
         self._mailbox = mailbox
+        self._urgent = urgent
+        self._wanted = True
         self._token = zenoh.CancellationToken()
 
     async def ask(self, key: str, data: bytes, patience: float) -> None:
@@ -137,16 +197,27 @@ class Question:
         if sent is not None:
             await asyncio.wait({sent}, timeout=patience)
 
+    def drop(self) -> None:
+        """End the query on this side: its peer keeps nothing for it."""
+        self._wanted = False
+        self._sender.post(self._mailbox.peer, self._cancel)
+
     def withdraw(self, key: str, data: bytes) -> None:
         """End the query on both sides, once it is wholly sent."""
 
         def send() -> None:
-            self._token.cancel()
+            self._cancel()
             put(self._session, key, data, zenoh.CongestionControl.BLOCK)
 
         self._sender.post(self._mailbox.peer, send)
 
+    def _cancel(self) -> None:
+        self._token.cancel()
+
     def _get(self, key: str, data: bytes, patience: float) -> None:
+        if not self._wanted:
+            return
+        congestion, priority = zenoh.CongestionControl, zenoh.Priority
         try:
             self._session.get(
                 key,
@@ -156,7 +227,9 @@ class Question:
                 # Any other keeps all replies back until the query ends, but one.
                 consolidation=zenoh.ConsolidationMode.NONE,
                 cancellation_token=self._token,
-                express=True,
+                congestion_control=congestion.DROP if self._urgent else congestion.BLOCK,
+                priority=priority.INTERACTIVE_HIGH if self._urgent else priority.DATA,
+                express=not self._urgent,
             )
         except zenoh.ZError:
             self._ended()
@@ -171,7 +244,7 @@ class Question:
         if reply.ok is not None:
             self._mailbox.put(bytes(reply.ok.payload))
         else:
-            # Nodes send frames only; an error is Zenoh's own, and it has but one: a timeout.
+            # Zenoh's own timeout, or the peer has too many probes to answer: it is there.
             self._mailbox.fail(PeerSilentError(f"{self._mailbox.peer} gave no reply in time"))
 
 
@@ -201,10 +274,39 @@ class Way:
     def _drop(self) -> None:
         self._query.drop()
 
-    def _reply(self, frame: bytes) -> None:
+    def _reply(self, frame: bytes, *, express: bool = True) -> None:
         # Zenoh would gather frames to batches; a token is to be seen at once.
         with suppress(zenoh.ZError):
-            self._query.reply(self._key, frame, express=True)
+            self._query.reply(self._key, frame, express=express)
+
+
+class UrgentWay(Way):
+    """The way back to the caller of an urgent query, who came by a gate.
+
+    A thread sends it, for only the caller's own word makes a reply one that rather gets
+    lost than waits: a caller that asks and asks, and takes no bytes, would hold up the loop.
+    """
+
+    def __init__(self, sender: Sender, caller: NodeId, query: zenoh.Query, gate: Gate) -> None:
+        super().__init__(sender, caller, query)
+        self._gate = gate
+        self._frame: bytes | None = None
+
+    def put(self, frame: bytes) -> None:
+        """Keep the one frame until the end."""
+        self._frame = frame
+
+    def end(self) -> None:
+        """Send the frame, if there is one, and finish the query."""
+        self._sender.post(self._caller, self._tell, LARGE_FRAME)
+
+    def _tell(self) -> None:
+        try:
+            if self._frame is not None:
+                self._reply(self._frame, express=False)
+            self._drop()
+        finally:
+            self._gate.leave(self._caller)
 
 
 def leave(session: zenoh.Session, token: zenoh.LivelinessToken | None) -> None:
