@@ -481,8 +481,10 @@ async def test_concurrent_streams_do_not_mix() -> None:
     for text, events in zip(asked, streams, strict=True):
         assert text_of(events) == f"model-of-n1 heard: {text}"
         query = events[-2]["dmoa"]["query"]
-        visits = [event["dmoa"]["progress"]["job"] for event in events[:-2] if "dmoa" in event]
+        told = [event["dmoa"] for event in events[:-2] if "dmoa" in event]
+        visits = [each["progress"]["job"] for each in told if "progress" in each]
         assert {visit.rsplit("/", 1)[0] for visit in visits} == {query}
+        assert {each["queue"]["query"] for each in told if "queue" in each} == {query}
 
 
 # -- logs --------------------------------------------------------------------------------

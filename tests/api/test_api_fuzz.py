@@ -82,7 +82,9 @@ async def _asked(sent: Any) -> None:
             *_, last = events_of(response.text)
             assert last == "[DONE]" or "error" in last
         assert room.idle()
-        assert not asyncio.all_tasks() - {asyncio.current_task()} - set(room.home._calls.values())
+        calls = room.home._calls
+        ours = {asyncio.current_task(), *calls._jobs.values(), *calls._probes}
+        assert not asyncio.all_tasks() - ours
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))

@@ -20,6 +20,7 @@ from dmoa.core.job import Completion, Profile, Prompt
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
+from dmoa.core.policy import PAPER, Policy
 from dmoa.net.memory import MemoryEndpoint, MemoryNetwork
 from dmoa.runtime.node import Node
 from dmoa.runtime.ports import Backend, Tokens
@@ -77,13 +78,16 @@ class Room:
         *,
         limits: Limits | None = None,
         timing: Timing | None = None,
+        policy: Policy = PAPER,
     ) -> None:
+        """Nodes keep to Algorithm 1 unless told otherwise, so that jobs can be counted."""
         self.hub = MemoryNetwork(latency=lambda _: LATENCY, limits=limits)
         self.nodes: dict[str, Node] = {}
         self.backends: dict[str, Any] = {}
         self.troubles: list[dict[str, Any]] = []
         self._limits = limits
         self._timing = timing
+        self._policy = policy
         self._all: list[tuple[Node, Backend]] = []
 
     # -- who is in it ------------------------------------------------------------------
@@ -107,6 +111,7 @@ class Room:
             backend,
             limits=limits or self._limits,
             timing=self._timing,
+            policy=self._policy,
             rng=Random(f"room/{name}"),
             incarnation=incarnation,
         )
@@ -186,7 +191,7 @@ class Room:
 def kept(node: Node) -> dict[str, Any]:
     """What the body of a node keeps for anything under way."""
     holds = {
-        "calls": node._calls,
+        "calls": node._calls._jobs,
         "services": node._services,
         "guests": node._guests._lines,
         "followers": node._followers._followers,

@@ -14,6 +14,7 @@ from typing import assert_never
 
 from dmoa.core import standing
 from dmoa.core.bench import Bench
+from dmoa.core.choice import Choice
 from dmoa.core.digest import Digest
 from dmoa.core.effects import Announce, Census, Effect, Send, Standing
 from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
@@ -67,8 +68,12 @@ class Agent:
         timing: Timing | None = None,
         policy: Policy = PAPER,
         url: str = "",
+        view: View | None = None,
     ) -> None:
-        """Begin a life at `now` seconds; `incarnation` grows with every life of this node."""
+        """Begin a life at `now` seconds; `incarnation` grows with every life of this node.
+
+        `view` is for whoever knows more of the peers than they tell.
+        """
         self.node = node
         self.profile = profile
         self.limits = limits or Limits()
@@ -80,7 +85,7 @@ class Agent:
         self._minted = 0
         self._wants = Wants()
         self._past: dict[JobId, None] = {}
-        self.view = View(
+        self.view = view or View(
             size=self.limits.view, silence=self.timing.silence, pardon=self.timing.pardon
         )
         self.gauge = Gauge(now, slots=profile.slots)
@@ -91,16 +96,17 @@ class Agent:
             order=policy.order,
         )
         self._bench = Bench(profile, self.limits, self.queue, self.gauge, self._wants, policy)
+        outlook = Outlook(self.view, self._bench, policy)
         self._home = Home(
             node,
             self.limits,
             self.timing,
-            rng,
             self.view,
             self._bench,
             self._wants,
             policy,
-            Outlook(self.view, self._bench, policy),
+            outlook,
+            Choice(policy, self.view, outlook, rng),
         )
         self._wants.wake(now, "gossip", node)
 
@@ -216,7 +222,7 @@ class Agent:
                 case "gossip":
                     self._sequence += 1
                     self._wants.want(Announce(self.digest(now)))
-                    self._wants.wake(now + self.timing.gossip, "gossip", subject)
+                    self._wants.wake(now + self._gossip(), "gossip", subject)
                 case "layer":
                     self._home.advance(self._home.queries[QueryId(subject)], now)
                 case "probe":
@@ -227,6 +233,13 @@ class Agent:
                     self._bench.drop(JobId(subject))
                 case _:
                     assert_never(kind)
+
+    def _gossip(self) -> float:
+        """Tell the seconds to the next digest: quick models have queues that change quickly."""
+        timing, time = self.timing, self.gauge.service_time()
+        if not self.policy.lives or time <= 0.0:
+            return timing.gossip
+        return min(timing.gossip, max(timing.gossip_least, time))
 
     # -- the own model -----------------------------------------------------------------
 

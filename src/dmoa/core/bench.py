@@ -52,6 +52,18 @@ class Bench:
         entry.unread = prompt.unread
         self.wants.want(Serve(entry.job, prompt, max(0.0, entry.expires - now)))
 
+    def wait(self, ahead: int, now: float) -> float:
+        """Expect the seconds until a job with so many waiting before it begins.
+
+        A job in service takes its mean time, of which some has passed; where it takes longer,
+        half of what is left of a job on average.
+        """
+        if self.queue.serving < self.queue.slots:
+            return 0.0
+        mean, least = self.gauge.service_time(), self.gauge.rest / 2.0
+        left = min(max(mean - (now - began), least) for began in self.queue.began())
+        return left + ahead * self.gauge.pace
+
     def drop(self, job: JobId) -> None:
         """Nobody wants this job any more: take it out, or stop its service."""
         self.wants.unwake("job", job)

@@ -27,12 +27,12 @@ def beyond(query: Query, limits: Limits) -> tuple[FailureCode, str] | None:
 
 
 def enter(  # noqa: PLR0913  (who it is, and who is there)
-    query: Query, queue: Queue, others: Collection[Query], bound: int, *, pace: float, now: float
+    query: Query, queue: Queue, others: Collection[Query], bound: int, *, rest: float, now: float
 ) -> Refusal | None:
     """Keep a place for a query beside the `others` under way, or refuse it.
 
-    `bound` is the most own queries, -1 for any number; `pace` the seconds between two jobs
-    that the node completes. A refusal tells the place it would have had in the queue, and
+    `bound` is the most own queries, -1 for any number; `rest` the seconds that a job
+    found in service still takes. A refusal tells the place it would have had in the queue, and
     when a place will be free.
     """
     crowded = declines(len(others), bound)
@@ -41,9 +41,9 @@ def enter(  # noqa: PLR0913  (who it is, and who is there)
     detail = f"this node is full: its queue holds {len(queue)} jobs"
     if crowded:
         detail = f"this node is full: {len(others)} of its user's queries wait"
-    ends = sorted(max(each.expects - now, pace) for each in others)
+    ends = sorted(max(each.expects - now, rest / 2.0) for each in others)
     above = len(others) - bound if crowded else 0
-    wait = ends[min(above, len(ends) - 1)] if ends else len(queue) * pace
+    wait = ends[min(above, len(ends) - 1)] if ends else len(queue) * rest
     return Refusal(
         "overloaded",
         detail,

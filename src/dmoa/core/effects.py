@@ -83,8 +83,8 @@ class Standing:
     `position` is the place of its first own job among those that wait at its home: 1 is the
     next, and 0 was begun. Where the first come is the first served it never grows. `mixture`
     is what the query will have got in the end, as things stand now. `starts_in` is expected
-    until its first own job begins, `answers_in` until the answer (0 where nothing was measured
-    yet).
+    until its first own job begins, `answers_in` until the answer, and `expected` from question
+    to answer, as it was foreseen when its layer began (both 0 where nothing was measured yet).
     """
 
     query: QueryId
@@ -94,6 +94,7 @@ class Standing:
     waited: float
     starts_in: float
     answers_in: float
+    expected: float
 
 
 @dataclass(frozen=True, slots=True)

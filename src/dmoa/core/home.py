@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from random import Random
 
 from dmoa.core.bench import Bench
+from dmoa.core.choice import Choice
 from dmoa.core.door import beyond, enter
 from dmoa.core.effects import (
     Answer,
@@ -24,7 +24,7 @@ from dmoa.core.messages import Decline, Probe, Proposal, Propose, Withdraw
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId, job_name
 from dmoa.core.outlook import Outlook
-from dmoa.core.policy import Policy, needed, spares
+from dmoa.core.policy import Policy
 from dmoa.core.prompts import most_agreed
 from dmoa.core.query import Foreseen, Query
 from dmoa.core.queue import Entry
@@ -51,12 +51,12 @@ class Home:
     node: NodeId
     limits: Limits
     timing: Timing
-    rng: Random
     view: View
     bench: Bench
     wants: Wants
     policy: Policy
     outlook: Outlook
+    choice: Choice
     usual: Mixture = field(default_factory=Mixture)
     queries: dict[QueryId, Query] = field(default_factory=dict[QueryId, Query])
     seats: dict[JobId, QueryId] = field(default_factory=dict[JobId, QueryId])
@@ -81,7 +81,7 @@ class Home:
         query.plan = self.outlook.plan(event.mixture, 1, seconds, now)
         bound = self.outlook.bound(seconds, query.plan.mixture.layers)
         others = self.queries.values()
-        refusal = enter(query, queue, others, bound, pace=gauge.pace, now=now)
+        refusal = enter(query, queue, others, bound, rest=gauge.rest, now=now)
         if refusal is not None:
             gauge.refused += 1
             self.wants.want(Fail(event.query, refusal))
@@ -97,19 +97,19 @@ class Home:
             self._dismiss(query, job, outcome, now)
         query.turn_over()
         self.wants.unwake("layer", query.asked.query)
-        drawn = [] if query.aggregating else self._draw(query, now)
+        drawn = [] if query.aggregating else self.choice.draw(query, now)
         self._foresee(query, now)
         query.ends = now + query.patience(now)
         if query.aggregating:
             self._seat(query, 0, self.node, now)
-        elif stale := self._unsure_of(drawn, now):
+        elif stale := self.choice.unsure(drawn, now):
             query.drawn, query.probing = drawn, set(stale)
             self.wants.wake(now + self.timing.probe, "probe", query.asked.query)
             self._seat(query, 0, self.node, now)
             for node in stale:
                 self.wants.want(Send(node, Probe()))
         else:
-            chosen = self._chosen(query, drawn, now)
+            chosen = self.choice.choose(query, drawn, now)
             self._patient(query, chosen, now)
             self._seat(query, 0, self.node, now)
             self._invite(query, chosen, now)
@@ -121,7 +121,7 @@ class Home:
         if node != self.node:
             self.wants.want(Send(node, Propose(job)))
             return
-        query.expected[job.id] = self.outlook.own()
+        query.expected[job.id] = self.outlook.own(now)
         self.bench.enter(Entry(job, own=True, entered=now, expires=query.expires))
         if not query.first:
             queue = self.bench.queue
@@ -131,79 +131,22 @@ class Home:
     def _foresee(self, query: Query, now: float) -> None:
         """Expect when the answer will be there, from the stage that begins on."""
         layers = 0 if query.aggregating else query.plan.mixture.layers - query.layer + 1
+        if query.foreseen and query.foreseen[-1].layers == layers:
+            query.foreseen.pop()  # more is known now
         if query.foreseen and query.foreseen[-1].layers != layers + 1:
             query.foreseen.clear()  # it did not go as planned, and teaches nothing
+        self.outlook.look(now)
         naive = self.outlook.naive(layers, now)
         seconds = naive * self.outlook.lean(layers)
         query.foreseen.append(Foreseen(layers, now, seconds, naive))
-        if not query.first:
-            query.forecast = seconds
+        if query.layer <= 1 or not query.first:
+            query.forecast = now - query.began + seconds
 
     # -- whom to ask ------------------------------------------------------------------
 
-    def _draw(self, query: Query, now: float) -> list[NodeId]:
-        """Draw whom the layer that begins may ask; without anybody, go on to the aggregation.
-
-        Where peers were asked for and none is there, home has nobody to mix with: its
-        model alone ends the query, with the proposals of earlier layers if there are some.
-        In a crowd, or short of time, the rest of the layers is left out.
-        """
-        asked = query.asked.mixture
-        plan = self.outlook.plan(asked, query.layer, query.expires - now, now)
-        query.plan = plan
-        if query.layer > plan.mixture.layers:
-            query.degraded.append(
-                f"shallow: {plan.why}; home aggregates in place of layer {query.layer}"
-            )
-            query.layer = query.layers + 1
-            return []
-        wanted = plan.mixture.fanout
-        if not wanted:
-            return []
-        count = wanted + spares(self.policy.spare, plan.crowd)
-        if self.policy.choice == "loaded":
-            drawn = self.view.candidates(count, now, self.rng)
-        else:
-            drawn = self.view.sample(count, now, self.rng)
-        if not drawn:
-            self._tell_few(query, 0, wanted)
-            query.layer = query.layers + 1
-        return drawn
-
-    def _tell_few(self, query: Query, found: int, wanted: int) -> None:
-        query.degraded.append(
-            f"few: {found} of {wanted} peers were known in layer {query.layer}"
-            + ("" if found else "; home went on alone")
-        )
-
-    def _unsure_of(self, drawn: list[NodeId], now: float) -> list[NodeId]:
-        """List those of whom too little is known to choose between them."""
-        if self.policy.choice != "loaded" or self.policy.probe is None:
-            return []
-        return self.view.stale(drawn, self.policy.probe, now)
-
-    def _chosen(self, query: Query, drawn: list[NodeId], now: float) -> list[tuple[NodeId, float]]:
-        """Choose whom to ask of those drawn, with the seconds that each is expected to take."""
-        wanted = query.plan.mixture.fanout
-        count = wanted + spares(self.policy.spare, query.plan.crowd) if wanted else 0
-        if self.policy.choice == "loaded":
-            chosen = self.view.lightest(drawn, count, now)
-        else:
-            chosen = [(node, 0.0) for node in drawn]
-        if chosen and wanted < query.asked.mixture.fanout:
-            query.degraded.append(
-                f"narrow: {query.plan.why}; layer {query.layer} asks {wanted} of "
-                f"{query.asked.mixture.fanout} peers"
-            )
-        if len(chosen) < wanted:
-            self._tell_few(query, len(chosen), wanted)
-        spare = max(0, len(chosen) - wanted)
-        query.needed = needed(1 + len(chosen), spare, self.policy.missing)
-        return chosen
-
     def _patient(self, query: Query, chosen: list[tuple[NodeId, float]], now: float) -> None:
         """Set how long the layer is waited for."""
-        expected = [self.outlook.own(), *(seconds for _, seconds in chosen)]
+        expected = [self.outlook.own(now), *(seconds for _, seconds in chosen)]
         query.ends = now + self.outlook.patience(query.patience(now), expected)
         self.wants.wake(query.ends, "layer", query.asked.query)
 
@@ -229,18 +172,13 @@ class Home:
         silent = query.probing
         living = [node for node in query.drawn if self.view.is_alive(node, now)]
         query.probing, query.drawn = set(), []
-        chosen = self._chosen(query, [node for node in living if node not in silent] or living, now)
+        told = [node for node in living if node not in silent]
+        chosen = self.choice.choose(query, told or living, now)
+        self._foresee(query, now)
         self._patient(query, chosen, now)
         self._invite(query, chosen, now)
         if query.settled:
             self.advance(query, now)
-
-    def _other(self, query: Query, now: float) -> list[tuple[NodeId, float]]:
-        """Choose whom to ask in place of a peer that declined."""
-        if self.policy.choice == "loaded":
-            drawn = self.view.candidates(1, now, self.rng, query.seated)
-            return self.view.lightest(drawn, 1, now)
-        return [(node, 0.0) for node in self.view.sample(1, now, self.rng, query.seated)]
 
     # -- what comes back ---------------------------------------------------------------
 
@@ -276,7 +214,7 @@ class Home:
         del self.seats[job]
         other: list[tuple[NodeId, float]] = []
         if outcome == "declined" and query.retried < self.policy.retries:
-            other = self._other(query, now)
+            other = self.choice.other(query, now)
         visit = query.end(job, outcome, now, detail, missed=not other)
         self.wants.want(Report(query.asked.query, visit))
         for node, seconds in other:

@@ -42,6 +42,8 @@ class Timing:
 
     gossip: float = 1.0
     """Between two digests of one node."""
+    gossip_least: float = 0.25
+    """The same of a node whose jobs take less than that; between, it is their service time."""
     silence: float = 5.0
     """Without a digest for so long, a peer is no longer asked."""
     deadline: float = 300.0

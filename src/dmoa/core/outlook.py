@@ -20,8 +20,12 @@ from dmoa.core.mixture import ALONE, Mixture
 from dmoa.core.policy import Policy, ladder, own_bound, rung
 from dmoa.core.view import View
 
-NEAR = 0.25
+NEAR = 0.15
 """Weight of this node's own queue in what is ahead of a query; the rest is the network's."""
+LASTING = 0.85
+"""How much of what the network's queues differ from their usual length is there when it counts."""
+USUAL = 0.02
+"""Weight of the latest look in the usual length."""
 SPREAD = 1.6
 """Service times that the slowest of a few proposers takes, without their queues."""
 SURE = 1.5
@@ -36,7 +40,7 @@ FIRST = 5
 """Answers to be measured before what is expected rests on them."""
 REMEMBERED = 200
 """Proposals over which patience forgets."""
-RECENT = 64
+RECENT = 200
 """Answers over which expectation forgets."""
 
 
@@ -90,6 +94,7 @@ class Outlook:
     view: View
     bench: Bench
     policy: Policy
+    _usual: float = 0.0
     _tardiness: Ratios = field(default_factory=lambda: Ratios(REMEMBERED))
     _leans: dict[int, Ratios] = field(default_factory=dict[int, Ratios])
     _ladders: dict[Mixture, tuple[Mixture, ...]] = field(
@@ -153,29 +158,19 @@ class Outlook:
         """Expect the same without what was learned."""
         gauge = self.bench.gauge
         last = gauge.service_time("aggregator") or gauge.service_time()
-        wait = self.wait()
+        wait = self.bench.wait(self.bench.queue.waiting, now)
         if layers <= 0:
             return wait + last
-        ahead = NEAR * wait + (1.0 - NEAR) * self.view.backlog(wait, now)
+        usual = self._usual or self.view.backlog(wait, now)
+        there = usual + LASTING * (self.view.backlog(wait, now) - usual)
+        ahead = NEAR * wait + (1.0 - NEAR) * there
         time = max(gauge.service_time("proposer"), self.view.proposer_time(now))
         return layers * (ahead + SPREAD * time) + ahead + (last or time)
 
-    def wait(self) -> float:
-        """Expect the wait of a job that enters the own queue now."""
-        queue = self.bench.queue
-        return max(len(queue) + 1 - queue.slots, 0) * self.bench.gauge.pace
-
-    def start(self, position: int) -> float:
-        """Expect the wait of a job at a place of the own queue; 0 is being served."""
-        if position <= 0:
-            return 0.0
-        gauge = self.bench.gauge
-        return gauge.rest / self.bench.queue.slots + (position - 1) * gauge.pace
-
-    def own(self) -> float:
+    def own(self, now: float) -> float:
         """Expect the time to an own proposal that is asked for now."""
-        gauge = self.bench.gauge
-        return self.wait() + (gauge.service_time("proposer") or gauge.service_time())
+        gauge, wait = self.bench.gauge, self.bench.wait(self.bench.queue.waiting, now)
+        return wait + (gauge.service_time("proposer") or gauge.service_time())
 
     def patience(self, share: float, expected: list[float]) -> float:
         """Tell how long to wait for proposals that are expected so; at most a `share`."""
@@ -184,6 +179,12 @@ class Outlook:
         return min(share, SLACK * self._tardiness.quantile(RARE) * max(expected))
 
     # -- what is learned --------------------------------------------------------------
+
+    def look(self, now: float) -> None:
+        """Learn how long the queues of the network usually are."""
+        wait = self.bench.wait(self.bench.queue.waiting, now)
+        backlog = self.view.backlog(wait, now)
+        self._usual += (USUAL if self._usual else 1.0) * (backlog - self._usual)
 
     def answered(self, layers: int, naive: float, seconds: float) -> None:
         """Learn how long it took from where `naive` seconds were expected."""

@@ -134,6 +134,10 @@ class Queue:
             return 0
         return sum(each.place <= entry.place for each in self._waiting.values())
 
+    def began(self) -> list[float]:
+        """List when the jobs in service began (seconds)."""
+        return [each.started for each in self._serving.values() if each.started is not None]
+
     def in_service(self, job: JobId) -> Entry | None:
         """Look up a job that holds a slot."""
         return self._serving.get(job)

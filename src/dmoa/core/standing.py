@@ -22,8 +22,9 @@ def _standing(home: Home, query: Query, now: float) -> Standing:
         layer=query.layer,
         mixture=query.plan.mixture,
         waited=now - query.began,
-        starts_in=home.outlook.start(position),
+        starts_in=home.bench.wait(position - 1, now) if position else 0.0,
         answers_in=max(query.expects - now, home.bench.gauge.rest) if last.seconds else 0.0,
+        expected=query.expects - query.began if last.seconds else 0.0,
     )
 
 

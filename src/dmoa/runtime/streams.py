@@ -53,7 +53,7 @@ class Line(asyncio.Queue[Progress | DmoaError | None]):
         super().__init__()
         self.drafts = drafts
         self.standings = standings
-        self.place: tuple[int, int] | None = None
+        self.place: tuple[int, int, float] | None = None
         self.visits: dict[JobId, Visit] = {}
         self._clock = asyncio.get_running_loop()
         self._tick = tick
@@ -109,7 +109,7 @@ class Followers:
         """Show how queries stand to those who want to know, where their place has changed."""
         for standing in standings:
             line = self._followers.get(standing.query)
-            place = (standing.layer, standing.position)
+            place = (standing.layer, standing.position, standing.expected)
             if line is not None and line.standings and line.place != place:
                 line.place = place
                 line.put_nowait(standing)

@@ -117,8 +117,8 @@ class _Seer(Agent):
     """An agent that is shown how its peers stand, whatever it was told."""
 
     def __init__(self, *who: Any, look: Callable[[], Collection[Agent]], **how: Any) -> None:
-        super().__init__(*who, **how)
-        self.view = self._home.view = _Clairvoyance(self.limits.view, look)
+        size = how["limits"].view
+        super().__init__(*who, view=_Clairvoyance(size, look), **how)
 
 
 # -- the run --------------------------------------------------------------------------
@@ -156,7 +156,12 @@ def _world_of(
             layers=mixture.layers,
             fanout=mixture.fanout,
         ),
-        timing=Timing(gossip or inf, (gossip or inf) * _SILENCE, inf, inf),
+        timing=Timing(
+            gossip=gossip or inf,
+            silence=(gossip or inf) * _SILENCE,
+            deadline=inf,
+            deadline_max=inf,
+        ),
         policy=policy,
         graph=network.graph,
         links=links,
