@@ -42,9 +42,10 @@ def _test(report: Report) -> dict[str, Any]:
     del figures["latencies"]
     crew = report.log.crew
     assert crew is not None
+    said = crew.policies
     found = {
         "mode": report.mode,
-        "policies": list(crew.policies),
+        "policies": [each for at, each in enumerate(said) if each not in said[:at]],
         "settings": report.plan.settings(),
         "rates": list(report.log.rates or ()),
         "deadline_seconds": report.plan.deadline,

@@ -70,6 +70,7 @@ class StubNode:
         self.arrived = threading.Semaphore(0)
         self.say: Callable[[Json], Said] = lambda _: answer(name)
         self.looks = 0
+        self.status = 200
         self.digest: Json = {"node": name, "slots": 1, "service_time": 0.5, "utilisation": 0.4}
         self.digest |= {"layers": 1, "fanout": 1, "arrival_rate": 0.3, "age_seconds": 0.0}
         self.peers: list[Json] = [{**self.digest, "node": each} for each in peers]
@@ -90,7 +91,7 @@ class StubNode:
 
             def do_GET(self) -> None:
                 if self.path == "/v1/queue":
-                    self._send(200, node.look(), {})
+                    self._send(node.status, node.look(), {})
                 elif self.path == "/v1/peers":
                     self._send(200, {"node": node.digest, "peers": node.peers}, {})
                 else:
@@ -125,7 +126,7 @@ class StubNode:
         step = {"seconds": 1.0, "serving_job_seconds": 0.5, "waiting_job_seconds": 0.25}
         passed = {key: value + self.looks * step.get(key, 0) for key, value in counted.items()}
         self.looks += 1
-        return {**self.queue, "counters": passed}
+        return self.queue | {"counters": passed}
 
 
 @contextmanager

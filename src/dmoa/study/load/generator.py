@@ -81,8 +81,7 @@ class Generator:
         self._log = log
         self._told = told
         self._leg = log.leg
-        self._asked = log.asked
-        self._from = log.left if log.asked or log.samples else 0.0
+        self._from = log.left
         self._zero = 0.0
         self._under_way: set[asyncio.Task[None]] = set()
         self._answered = sum(each.status == "answered" for each in log.queries.values())
@@ -117,10 +116,10 @@ class Generator:
 
     async def _send(self, group: asyncio.TaskGroup) -> None:
         times, homes = self._load.arrivals.times, self._load.arrivals.homes
-        for number in range(self._asked, len(times)):
+        for number in range(self._log.asked, len(times)):
             # even when late, so that answers are read meanwhile
             await asyncio.sleep(max(0.0, times[number] - self._now()))
-            self._asked = number + 1
+            self._log.send(number)
             if len(self._under_way) >= self._load.in_flight:
                 self._end(number, Reply("dropped"), 0.0)
                 continue
@@ -174,6 +173,6 @@ class Generator:
             at = min(at, marks[0]) if marks else at
 
     async def _sample(self, at: float) -> None:
-        nodes = range(len(self._nodes.urls))
-        found = await asyncio.gather(*(self._nodes.sample(node) for node in nodes))
-        self._log.sample(Sample(at, self._leg, self._asked, tuple(found)))
+        """Ask one node after the other: all at once would hold up the queries that are due."""
+        found = [await self._nodes.sample(node) for node in range(len(self._nodes.urls))]
+        self._log.sample(Sample(at, self._leg, tuple(found)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, nan
+from math import ceil, isfinite, nan
 
 from dmoa.study.load.beside import Beside
 from dmoa.study.load.measured import Figures
@@ -17,17 +17,18 @@ _POINTS = 400
 _BINS = 40
 """Of refusals over time, at most; each is a second at least."""
 _TIME = "seconds since the test began"
+_MEAN, _MOST = "mean of the nodes", "busiest node"
 
 
 def panels(log: Log, figures: Figures, beside: Beside, *, deadline: float | None) -> list[Panel]:
     """Make the panels of one test; samples that are too many to see are left out."""
     samples = log.samples[:: ceil(len(log.samples) / _POINTS) or 1]
     return [
-        _queues(samples, figures),
+        _latencies(figures, beside, deadline),
         _rho(samples),
         _depth(samples),
         _refusals(log),
-        _latencies(figures, beside, deadline),
+        _queues(samples, figures),  # last, as its many lines need what colours are left
     ]
 
 
@@ -41,10 +42,13 @@ def _queues(samples: Sequence[Sample], figures: Figures) -> Panel:
             for each, line in zip(figures.nodes, lengths, strict=True)
         ]
     else:
-        columns = list(zip(*lengths, strict=True))
+        columns = [
+            [each for each in column if isfinite(each)] or [nan]
+            for column in zip(*lengths, strict=True)
+        ]
         series = [
-            Series("longest", at, [max(each) for each in columns], plain=True),
-            Series("mean of all", at, [sum(each) / len(each) for each in columns], plain=True),
+            Series(_MOST, at, [max(each) for each in columns], plain=True),
+            Series(_MEAN, at, [sum(each) / len(each) for each in columns], plain=True),
         ]
     top = max((each.peak for each in figures.nodes), default=0)
     bounds = [each.bound for each in figures.nodes if each.bound and each.bound <= 2 * top]
@@ -62,11 +66,13 @@ def _rho(samples: Sequence[Sample]) -> Panel:
     at = [each.at for each in samples]
     known = [[one.rho for one in each.nodes if one is not None] or [nan] for each in samples]
     series = [
-        Series("rho, mean of the nodes", at, [sum(each) / len(each) for each in known], plain=True),
-        Series("rho of the busiest", at, [max(each) for each in known], plain=True),
+        Series(_MEAN, at, [sum(each) / len(each) for each in known], plain=True),
+        Series(_MOST, at, [max(each) for each in known], plain=True),
     ]
     marks = [Mark(1.0, "bound", level=True)]
-    return Panel("Utilisation, as nodes measure it", _TIME, "rho", series, marks)
+    top = 1.1 * max([1.0, *(each for each in series[1].y if isfinite(each))])
+    title = "Utilisation, as nodes measure it"
+    return Panel(title, _TIME, "rho", series, marks, y_range=(0.0, top))
 
 
 def _depth(samples: Sequence[Sample]) -> Panel:

@@ -96,19 +96,25 @@ class Crew(msgspec.Struct, frozen=True):
 class Sample(msgspec.Struct, frozen=True):
     """How all nodes stood `at` seconds from the test's begin; None where one did not answer.
 
-    `asked` counts the queries sent so far, `leg` how often the test was gone on with.
+    `leg` counts how often the test was gone on with.
     """
 
     at: float
     leg: int
-    asked: int
     nodes: tuple[NodeSample | None, ...]
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    """That a query goes out now, so that it is never asked again."""
+
+    number: int
 
 
 class Log:
     """What is known of a test so far, in memory; `FileLog` keeps it in a file as well.
 
-    `rates` are queries per second at each node, None until they are known.
+    `rates` are queries per second at each node, None until they are known. `asked` counts the
+    queries that went out, or were dropped when they were due.
     """
 
     def __init__(self) -> None:
@@ -116,6 +122,7 @@ class Log:
         self.samples: list[Sample] = []
         self.rates: tuple[float, ...] | None = None
         self.crew: Crew | None = None
+        self.asked = 0
         self.torn = False
 
     def __enter__(self) -> Self:
@@ -135,12 +142,6 @@ class Log:
         return self.samples[-1].leg + 1 if self.samples else 0
 
     @property
-    def asked(self) -> int:
-        """Count the queries that were sent, also those whose end nobody saw."""
-        told = max((each.asked for each in self.samples), default=0)
-        return max(told, max(self.queries, default=-1) + 1)
-
-    @property
     def left(self) -> float:
         """Tell where the test was left: seconds from its begin."""
         last = self.samples[-1].at if self.samples else 0.0
@@ -155,6 +156,10 @@ class Log:
                 hint="name the nodes in the same order, or another file",
             )
         self.crew = crew
+
+    def send(self, number: int) -> None:
+        """Take that a query goes out; they do so in their order."""
+        self.asked = number + 1
 
     def query(self, record: QueryRecord) -> None:
         """Take the end of a query."""
@@ -249,6 +254,11 @@ class FileLog(Log):
         super().meet(crew)
         self._lines.add("nodes", crew)
 
+    def send(self, number: int) -> None:
+        """Take that a query goes out."""
+        super().send(number)
+        self._lines.add("sent", _Sent(number))
+
     def query(self, record: QueryRecord) -> None:
         """Take the end of a query."""
         super().query(record)
@@ -281,6 +291,8 @@ class FileLog(Log):
                 self.rates = msgspec.convert(row.get("rates"), tuple[float, ...])
             case "nodes":
                 self.crew = msgspec.convert(row, Crew)
+            case "sent":
+                super().send(msgspec.convert(row, _Sent).number)
             case "query":
                 super().query(msgspec.convert(row, QueryRecord))
             case "sample":
