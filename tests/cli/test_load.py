@@ -206,7 +206,7 @@ def until(true: Callable[[], bool]) -> None:
 def test_a_test_that_was_killed_goes_on(home: ScriptedNode, prompts: Path, tmp_path: Path) -> None:
     file = tmp_path / "run.jsonl"
     processes: list[subprocess.Popen[str]] = []
-    home.bodies = Bodies(lambda: processes[0].kill())
+    home.bodies = Bodies(lambda: processes[0].send_signal(signal.SIGKILL))
     processes.append(started(home, file, prompts))
     assert processes[0].wait(SOON) == -signal.SIGKILL
     processes[0].communicate()

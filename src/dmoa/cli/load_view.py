@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _NODES = 32
 """Rows of the table of nodes."""
+_MANY = 0.01
+"""A share of jobs that is worth a remark."""
 _MIB = 1024.0 * 1024.0
 _HOUR = 3600.0
 _ROUNDING = 1e-9
@@ -240,7 +242,13 @@ def _lateness(report: Report) -> Iterable[str]:
         yield (
             f"the generator itself was late: 1 of 100 queries by more than "
             f"{1e3 * figures.lag_p99:.0f} ms (at most {1e3 * figures.lag_max:.0f} ms), which is "
-            "part of the times to answer"
+            "part of the times to answer; where it shares its machine with the nodes, they were "
+            "slowed down as well"
+        )
+    if figures.spared > _MANY and report.beside.theorem1 is not None:
+        yield (
+            f"{figures.spared:.0%} of the jobs were stopped as others came first, mostly long "
+            "ones: measured service times are a little short, and rho and the worlds too low"
         )
     if figures.told:
         yield (

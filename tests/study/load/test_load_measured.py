@@ -74,7 +74,12 @@ def test_proposals_are_those_that_came() -> None:
         job("n1", layer=2, role="aggregator"),
     )
     found = measure(log_of(query(5, due=5.0, jobs=jobs)), TEN)
-    assert (found.proposals, found.visits) == (2.0, 3.0)
+    assert (found.proposals, found.visits, found.spared) == (2.0, 3.0, 0.0)
+
+
+def test_jobs_that_were_spared_are_told() -> None:
+    jobs = (job("n1"), job("n2", outcome="spared", seconds=0.0), job("n1"), job("n2"))
+    assert measure(log_of(query(5, due=5.0, jobs=jobs)), TEN).spared == 0.25
 
 
 # -- nodes --------------------------------------------------------------------------------

@@ -53,8 +53,9 @@ class Figures:
     is of, and `counts` how these ended; `unanswered` ones were given up at the end, or when
     the test was stopped. `in_time` is the share of `asked` that was answered within the
     deadline. `told` counts the answers whose time was foretold below rho 1, and `told_near`
-    the share of these that took it within the factor `NEAR`. `lag_*` is how late the generator
-    itself was.
+    the share of these that took it within the factor `NEAR`. `spared` is the share of the jobs
+    that were stopped as others had come first; how long they would have taken nobody knows.
+    `lag_*` is how late the generator itself was.
     """
 
     sent: int
@@ -72,6 +73,7 @@ class Figures:
     in_time: float
     proposals: float
     visits: float
+    spared: float
     waiting: float
     utilisation: float
     told: int
@@ -122,6 +124,7 @@ def measure(log: Log, arrivals: Recorded, *, warmup: float = 0.1, deadline: floa
         in_time=sum(each.latency <= deadline for each in answers) / asked,
         proposals=proposals / len(answers) if answers else nan,
         visits=sum(_visits(each) for each in answers) / len(answers) if answers else nan,
+        spared=_spared(answers),
         waiting=_mean([each.waiting for each in nodes]),
         utilisation=_mean([each.utilisation for each in nodes]),
         told=len(told),
@@ -154,6 +157,11 @@ def _proposals(record: QueryRecord) -> int:
 
 def _visits(record: QueryRecord) -> int:
     return sum(each.outcome == "ok" for each in record.jobs)
+
+
+def _spared(records: Sequence[QueryRecord]) -> float:
+    jobs = [job.outcome for record in records for job in record.jobs]
+    return jobs.count("spared") / len(jobs) if jobs else 0.0
 
 
 def _told(answers: Sequence[QueryRecord], samples: Sequence[Sample]) -> Iterator[bool]:
