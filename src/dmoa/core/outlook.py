@@ -118,7 +118,7 @@ class Outlook:
         index = rung([each.visits for each in steps], crowd)
         why = f"the network holds {crowd:.1f} jobs per slot" if index else ""
         while policy.timely and index < len(steps) - 1:
-            needs = self.seconds(steps[index].layers - layer + 1, now)
+            needs = self.seconds(max(steps[index].layers - layer + 1, 0), now)
             if SURE * needs <= left:
                 break
             index += 1

@@ -26,6 +26,8 @@ LESSON = 0.25
 DOUBT_MAX = 100.0
 """Doubt beyond this would only take longer to forget."""
 _LOG_MAX = log(DOUBT_MAX)
+TIME_MAX = 86400.0
+"""Seconds that no word of a peer exceeds, so that one with absurd words leaves means finite."""
 
 
 @dataclass(slots=True)
@@ -60,8 +62,13 @@ class Peer:
         """Seconds between two jobs that it completes when it is busy, as it says."""
         digest = self.digest
         if digest.capacity > 0.0:
-            return 1.0 / digest.capacity
-        return digest.service_time / max(digest.slots, 1)
+            return min(1.0 / digest.capacity, TIME_MAX)
+        return self.time / max(digest.slots, 1)
+
+    @property
+    def time(self) -> float:
+        """Its mean service time, as it says; 0 where it has not measured any."""
+        return min(self.digest.service_time, TIME_MAX)
 
 
 class View:
@@ -142,7 +149,7 @@ class View:
         usual = self._usual(drawn)
 
         def latest(peer: Peer) -> float:
-            return now - ages * (peer.digest.service_time or usual)
+            return now - ages * (peer.time or usual)
 
         return [node for node in drawn if self._peers[node].told < latest(self._peers[node])]
 
@@ -162,16 +169,15 @@ class View:
 
     def _usual(self, drawn: Sequence[NodeId]) -> float:
         """Tell the mean service time of some peers; 0 where none has measured any."""
-        times = [self._peers[node].digest.service_time for node in drawn]
+        times = [self._peers[node].time for node in drawn]
         known = [time for time in times if time > 0.0]
         return sum(known) / len(known) if known else 0.0
 
     def _load(self, peer: Peer, mean: float, usual: float, now: float) -> float:
-        digest = peer.digest
-        time, pace = digest.service_time, peer.pace
+        slots, time, pace = peer.digest.slots, peer.time, peer.pace
         if time <= 0.0:
-            time, pace = usual, usual / max(digest.slots, 1)
-        expected = burden(peer.length, mean, time, digest.slots, pace, now - peer.told)
+            time, pace = usual, usual / max(slots, 1)
+        expected = burden(peer.length, mean, time, slots, pace, now - peer.told)
         return expected * exp(self._doubt(peer, now))
 
     def crowd(self, own: float, now: float) -> float:
@@ -187,8 +193,8 @@ class View:
 
     def proposer_time(self, now: float) -> float:
         """Tell the mean service time of a proposer among the living peers; 0 if unknown."""
-        told = [peer.digest for peer in self._peers.values() if self._alive(peer, now)]
-        times = [each.proposer_time or each.service_time for each in told]
+        alive = [peer for peer in self._peers.values() if self._alive(peer, now)]
+        times = [min(peer.digest.proposer_time, TIME_MAX) or peer.time for peer in alive]
         known = [time for time in times if time > 0.0]
         return sum(known) / len(known) if known else 0.0
 

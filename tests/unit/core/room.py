@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from dmoa.core.agent import Agent
@@ -10,7 +10,7 @@ from dmoa.core.effects import Cancel, Deliver, Effect, Fail, Send, Serve
 from dmoa.core.events import Asked, Event, Faltered, Received, Served, Woke
 from dmoa.core.job import Completion, Fault, FaultCode, Job, Profile, Sampling, Turn
 from dmoa.core.limits import Limits, Timing
-from dmoa.core.messages import Farewell, Gossip, Message, Propose
+from dmoa.core.messages import Farewell, Gossip, Message, Probe, Propose
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId, Role
 from dmoa.core.policy import PAPER, Policy
@@ -170,6 +170,29 @@ class Room:
             for origin, to, message in self.post
             if origin == sender and isinstance(message, Propose)
         }
+
+    # -- what it knows -----------------------------------------------------------------
+
+    def warm(self, seconds: float = 1.0) -> None:
+        """Let everybody measure a service of so many seconds, and tell; then forget the story."""
+        for name in self.agents:
+            self.ask(name)
+        self.pass_time(seconds)
+        for name in self.agents:
+            self.serve(name)
+        self.meet()
+        self.post.clear()
+        for effects in self.effects.values():
+            effects.clear()
+
+    def told(self, name: str, peer: str, **words: object) -> None:
+        """Let a peer tell an agent of itself whatever is said, besides what it told before."""
+        known = self.agents[name].view._peers[NodeId(peer)].digest
+        self.hear(name, peer, Gossip(replace(known, sequence=known.sequence + 1, **words)))
+
+    def probed(self, sender: str) -> list[str]:
+        """Peers that this sender asks how they stand, as far as the post has it."""
+        return [to for origin, to, each in self.post if origin == sender and each == Probe()]
 
 
 def is_send(effect: Effect) -> bool:
