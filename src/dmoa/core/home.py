@@ -166,7 +166,7 @@ class Home:
     def probed(self, query: Query, now: float) -> None:
         """Send the layer under way, with what is known of those drawn by now.
 
-        Whoever did not answer in time is asked only where there are not enough others.
+        Whoever did not answer in time is asked only where there is nobody else.
         """
         self.wants.unwake("probe", query.asked.query)
         silent = query.probing
@@ -226,11 +226,17 @@ class Home:
             self.advance(query, now)
 
     def _judge(self, query: Query, job: JobId, now: float, *, late: bool = False) -> None:
-        """Learn from how long a proposal took, or was waited for in vain."""
+        """Learn from how long a proposal took, or was waited for in vain.
+
+        To wait in vain for less than was expected teaches nothing: so it goes where the user
+        leaves, or the deadline is near.
+        """
         expected, node = query.expected.get(job, 0.0), query.pending[job]
         if not self.policy.learning or expected <= 0.0 or query.aggregating:
             return
         ratio = (now - query.began - query.visits[job].sent) / expected
+        if late and ratio < 1.0:
+            return
         if node != self.node:
             self.view.judge(node, ratio, now)
         if not late or self.view.doubt(node, now) < DOUBTFUL:
