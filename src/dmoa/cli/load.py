@@ -59,6 +59,9 @@ _ABOVE_0 = click.FloatRange(0, min_open=True)
     help="Of nodes started here  [default: steady]",
 )
 @click.option(
+    "--set", "changes", metavar="KEY=VALUE[,...]", help="Of nodes started here: hedge=0, ..."
+)
+@click.option(
     "--alternate", metavar="MODE,MODE", help="The same test on a network of each mode, in turn"
 )
 @click.option("--rate", metavar="NUMBER[,...]", help="Queries/s asked at each node")
@@ -226,7 +229,7 @@ def _run(plan: Plan, wanted: Wanted, mode: str | None, log: Log) -> tuple[bool, 
 
     if wanted.local is None:
         return _ask(plan, wanted.urls, log), []
-    with Fleet(_models(plan, wanted), options=("--mode", mode or "steady")) as fleet:
+    with Fleet(_models(plan, wanted), options=plan.options) as fleet:
         _gather(fleet, mode)
         done = _ask(plan, [each.url for each in fleet.members], log)
         try:

@@ -23,6 +23,7 @@ USUAL: dict[str, Any] = {
     "cv": 0.5,
     "slots": None,
     "mode": None,
+    "changes": None,
     "alternate": None,
     "rate": "0.5",
     "rho": None,
@@ -61,6 +62,15 @@ def test_modes_are_steady_unless_told_otherwise() -> None:
     assert list(modes_of(wanted(mode="paper"))) == ["paper"]
     assert list(modes_of(wanted(alternate="paper, steady"))) == ["paper", "steady"]
     assert list(modes_of(wanted(**REMOTE))) == [None]
+
+
+def test_settings_of_own_nodes_can_be_changed() -> None:
+    plan = plan_of(wanted(changes="hedge=0, queue-jobs=1000,quorum=yes"), "steady")
+    assert plan.nodes["queue_jobs"] == "1000"
+    words = ("--mode", "steady", "--hedge", "0", "--queue-jobs", "1000", "--quorum")
+    assert plan.options == words
+    assert plan_of(wanted(), "paper").options == ("--mode", "paper")
+    assert plan_of(wanted(**REMOTE, fanout=1), None).options == ()
 
 
 def test_rho_becomes_a_rate_by_known_service_times() -> None:
@@ -108,6 +118,7 @@ def test_settings_tell_all_that_matters_and_nothing_else() -> None:
         {"fanout": 1},
         {"deadline": 5.0},
         {"bursts": "0.3/4:40/6"},
+        {"changes": "hedge=0"},
     ):
         assert settings(**options) != settings(), options
     assert plan_of(wanted(), "paper").settings() != settings()
@@ -137,6 +148,11 @@ def plans(options: Wanted) -> list[Plan]:
         ({"alternate": "paper,paper"}, "--alternate takes two modes"),
         ({"alternate": "paper,steady", "mode": "paper"}, "no --mode beside it"),
         ({"alternate": "paper,wild"}, "there is no mode 'wild'"),
+        (REMOTE | {"changes": "hedge=0"}, "--set is for nodes that are started here"),
+        ({"changes": "hedge"}, "--set 'hedge' names no setting that a test may change"),
+        ({"changes": "port=1"}, "--set 'port=1' names no setting"),
+        ({"changes": "hedge=2"}, "--set hedge=2: hedge must be a whole number from 0 to 1, not 2"),
+        ({"changes": "hedge=0", "mode": "paper"}, "hedge does not go with mode = paper"),
         ({"service": None}, "needs to know how long a job takes"),
         ({"service": "0"}, "--service takes seconds, more than 0"),
         ({"service": "inf"}, "--service takes seconds"),

@@ -30,14 +30,15 @@ class Plan:
 
     `nodes` tells in words for JSON who is asked, `count` how many they are. There is either
     `rates`, or `rho` with the `service_times` (else those that the nodes have measured are
-    taken), or a `trace`. `mode` is what started nodes are told to do, None where they are
-    somebody else's. The rest is as in `Load` and `Setting`.
+    taken), or a `trace`. `options` are arguments of `dmoa up` for nodes that are started. The
+    rest is as in `Load` and `Setting`.
     """
 
     nodes: dict[str, Any]
     count: int
     mixture: Mixture
     prompts: Prompts
+    options: tuple[str, ...] = ()
     rates: tuple[float, ...] = ()
     rho: float | None = None
     service_times: tuple[float, ...] = ()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
+from dmoa.config import load
 from dmoa.core.mixture import Mixture
 from dmoa.core.network import Network
-from dmoa.errors import UsageError
+from dmoa.errors import ConfigError, UsageError
 from dmoa.sim.setting import Bursts, Recorded
 from dmoa.study import spelling
 from dmoa.study.load.plan import Plan
@@ -21,6 +23,8 @@ MODES = ("steady", "paper")
 """What nodes can do; the first is what they do unless told otherwise."""
 SECONDS = 60.0
 """That a test asks for, where nothing else says how long."""
+CHANGES = ("choice", "order", "hedge", "quorum", "deadline", "queue_jobs")
+"""Settings of nodes that a test may change."""
 _DAY = 86_400.0
 
 
@@ -34,6 +38,7 @@ class Wanted:
     cv: float
     slots: str | None
     mode: str | None
+    changes: str | None
     alternate: str | None
     rate: str | None
     rho: float | None
@@ -65,6 +70,7 @@ def modes_of(wanted: Wanted) -> Sequence[str | None]:
             hint="give --url URL for nodes that run, or --local N to start some",
         )
     own = {"--mode": wanted.mode, "--alternate": wanted.alternate, "--slots": wanted.slots}
+    own["--set"] = wanted.changes
     if wanted.local is None:
         for name, value in own.items():
             if value is not None:
@@ -92,15 +98,19 @@ def plan_of(wanted: Wanted, mode: str | None) -> Plan:
     mixture = Mixture(wanted.layers, wanted.fanout)
     services, slots = _services(wanted, count), _slots(wanted, count)
     rates, trace, bursts = _rates(wanted, count), _trace(wanted, count), _bursts(wanted)
+    options: tuple[str, ...] = ()
     if wanted.local is None:
         nodes: dict[str, Any] = {"urls": list(wanted.urls)}
     else:
         _check_peers(count, mixture)
-        nodes = {"local": count, "cv": wanted.cv, "slots": list(slots), "mode": mode}
+        changes = {"mode": mode or MODES[0], **_changes(wanted.changes)}
+        nodes = {"local": count, "cv": wanted.cv, "slots": list(slots), **changes}
+        options = _options(changes, wanted.changes)
     return Plan(
         nodes=nodes,
         count=count,
         mixture=mixture,
+        options=options,
         prompts=built_in() if wanted.prompts is None else read_prompts(wanted.prompts),
         rates=rates,
         rho=wanted.rho,
@@ -116,6 +126,40 @@ def plan_of(wanted: Wanted, mode: str | None) -> Plan:
         drain=wanted.drain,
         warmup=wanted.warmup,
     )
+
+
+def _changes(text: str | None) -> dict[str, str]:
+    """Read settings of nodes such as `hedge=0,queue_jobs=1000`."""
+    found: dict[str, str] = {}
+    for part in (text or "").split(",") if text else ():
+        key, equals, value = (each.strip() for each in part.partition("="))
+        key = key.replace("-", "_")
+        if not equals or key not in CHANGES:
+            raise UsageError(
+                f"--set {part.strip()!r} names no setting that a test may change",
+                hint=f"settings: {', '.join(CHANGES)}",
+            )
+        found[key] = value
+    return found
+
+
+def _options(changes: dict[str, str], text: str | None) -> tuple[str, ...]:
+    """Write settings as arguments of `dmoa up`, once they have been looked over."""
+    environ = {f"DMOA_{key.upper()}": value for key, value in changes.items()}
+    try:
+        settings = load(environ=environ, file=Path(os.devnull))
+    except ConfigError as error:
+        _, _, what = error.message.partition(": ")  # where it was read is of no use here
+        hint = error.hint or "see `dmoa up --help`"
+        raise UsageError(f"--set {text}: {what or error.message}", hint=hint) from None
+    words: list[str] = []
+    for key in changes:
+        flag, value = key.replace("_", "-"), getattr(settings, key)
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", str(value)]
+    return tuple(words)
 
 
 def _check_peers(count: int, mixture: Mixture) -> None:
