@@ -7,7 +7,8 @@ from dmoa.core.effects import Cancel, Effect, Serve
 from dmoa.core.gauge import Gauge
 from dmoa.core.job import Fault, Profile
 from dmoa.core.limits import Limits
-from dmoa.core.names import JobId
+from dmoa.core.names import JobId, QueryId
+from dmoa.core.policy import PAPER, Policy
 from dmoa.core.queue import Entry, Queue
 from dmoa.core.wants import Wants
 
@@ -16,9 +17,10 @@ from .room import make_job
 ONE, TWO = JobId("b/1/1/1.1"), JobId("b/1/2/1.1")
 
 
-def make_bench(jobs: int = 2) -> Bench:
-    queue = Queue(slots=1, jobs=jobs, size=10_000)
-    return Bench(Profile("toy"), Limits(), queue, Gauge(0.0, slots=1), Wants())
+def make_bench(jobs: int = 2, *, slots: int = 1, policy: Policy = PAPER) -> Bench:
+    queue = Queue(slots=slots, jobs=jobs, size=10_000)
+    gauge = Gauge(0.0, slots=slots)
+    return Bench(Profile("toy", slots=slots), Limits(), queue, gauge, Wants(), policy)
 
 
 def enter(bench: Bench, job: JobId, *, expires: float = 10.0) -> bool:
@@ -131,3 +133,69 @@ def test_what_is_not_in_service_cannot_end() -> None:
         bench.served(ONE, 1.0)
     with pytest.raises(AssertionError, match="without being in service"):
         bench.faltered(ONE, Fault("refused"), 1.0)
+
+
+# -- how long a job would wait -----------------------------------------------------------
+
+
+def test_who_finds_a_free_slot_does_not_wait() -> None:
+    bench = make_bench(slots=2)
+    bench.gauge.served("proposer", 4.0)
+    enter(bench, ONE)
+    bench.fill(0.0)
+    assert bench.wait(9, 1.0) == 0.0
+
+
+def test_a_job_waits_for_the_one_in_service_and_those_before_it() -> None:
+    bench = make_bench()
+    bench.gauge.served("proposer", 4.0)
+    enter(bench, ONE)
+    bench.fill(0.0)
+    assert [bench.wait(ahead, 0.0) for ahead in range(3)] == [4.0, 8.0, 12.0]
+    assert [bench.wait(ahead, 3.0) for ahead in range(3)] == [1.0, 5.0, 9.0]
+    assert bench.wait(0, 99.0) == 1.0, "half of what is left of a job on average"
+
+
+def test_with_some_slots_it_waits_for_the_first_to_be_free() -> None:
+    bench = make_bench(slots=2)
+    for full in (False, *[True] * 9):
+        bench.gauge.served("proposer", 4.0, full=full)
+    enter(bench, ONE)
+    bench.fill(0.0)
+    enter(bench, TWO)
+    bench.fill(3.0)
+    assert bench.wait(0, 3.0) == pytest.approx(1.0)
+    assert bench.wait(3, 3.0) == pytest.approx(1.0 + 3 * 2.0), "one every 2 s"
+
+
+def test_before_anything_was_measured_nobody_is_told_to_wait() -> None:
+    bench = make_bench()
+    enter(bench, ONE)
+    bench.fill(0.0)
+    assert bench.wait(5, 1.0) == 0.0
+
+
+def test_what_was_served_in_a_full_node_is_measured_as_such() -> None:
+    bench = make_bench(jobs=20, slots=2)
+    for number in range(12):
+        job = JobId(f"b/1/{number}/1.1")
+        enter(bench, job)
+        bench.fill(0.0)
+        if number:  # so that all but the first began with both slots taken
+            bench.served(job, 3.0 if number > 1 else 1.0)
+    assert bench.gauge.count == 11
+    assert bench.gauge.pace == pytest.approx(sum([1.0] + [3.0] * 10) / 11 / 2)
+
+
+# -- whose job is taken ------------------------------------------------------------------
+
+
+def test_peers_are_declined_from_so_many_jobs_per_slot_on_but_never_the_own() -> None:
+    bench = make_bench(jobs=20, slots=2, policy=Policy(peer_jobs=2))
+    for number in range(4):
+        assert enter(bench, JobId(f"b/1/{number}/1.1"))
+    assert not enter(bench, JobId("b/1/9/1.1"))
+    assert bench.gauge.declined == 1
+    bench.queue.reserve(QueryId("a/1/1"), 100)
+    own = make_job("a/1/1/1.0")
+    assert bench.enter(Entry(own, own=True, entered=0.0, expires=9.0))

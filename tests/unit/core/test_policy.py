@@ -1,21 +1,28 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dmoa.core.mixture import ALONE, Mixture
 from dmoa.core.policy import (
     CALM,
+    LIVE,
     ORDERS,
     PAPER,
     POLICIES,
+    REACH,
     STALE,
+    STEADY,
     Policy,
     burden,
     declines,
     ladder,
     needed,
+    own_bound,
     rank,
     rung,
     spares,
@@ -40,6 +47,8 @@ def test_the_paper_has_no_policy() -> None:
         {"retries": -1},
         {"peer_jobs": 0},
         {"own_queries": 0},
+        {"probe": -0.1},
+        {"probe": float("nan")},
     ],
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
@@ -141,3 +150,74 @@ def test_a_bound_of_minus_one_is_none() -> None:
     assert not declines(10**9, -1)
     assert declines(5, 5)
     assert not declines(4, 5)
+
+
+# -- what only agents can follow ---------------------------------------------------------
+
+
+def test_what_depends_on_what_agents_measure_only_lives() -> None:
+    assert LIVE.lives
+    assert [name for name, policy in POLICIES.items() if policy.lives] == ["live"]
+    for only in ({"probe": 0.0}, {"timely": True}, {"learning": True}):
+        assert Policy(**only).lives
+
+
+def test_nodes_are_steady_by_what_they_measure() -> None:
+    plain = replace(LIVE, spare=0, own_queries=10, probe=None, timely=False, learning=False)
+    assert plain == STEADY
+
+
+# -- how many of the user's --------------------------------------------------------------
+
+
+def test_own_queries_fill_less_than_the_share_of_the_deadline() -> None:
+    assert REACH == 0.5
+    assert own_bound(20.0, 1.0, 1) == 4, "five would be the share itself"
+    assert own_bound(20.1, 1.0, 1) == 5
+    assert own_bound(19.9, 1.0, 1) == 4
+    assert own_bound(20.0, 1.0, 0) == 9
+    assert own_bound(20.0, 1.0, 4) == 1
+
+
+def test_one_own_query_is_always_taken() -> None:
+    for deadline in (0.1, 1e-9, 0.0, -1.0):
+        assert own_bound(deadline, 1.0, 1) == 1
+
+
+def test_what_is_not_measured_or_not_bounded_bounds_nothing() -> None:
+    assert own_bound(20.0, 0.0, 1) == -1
+    assert own_bound(inf, 1.0, 1) == -1
+
+
+@given(deadline=st.floats(0.01, 1e5), pace=st.floats(1e-3, 1e3), layers=st.integers(0, 8))
+def test_the_bound_is_the_largest_within_the_share(
+    deadline: float, pace: float, layers: int
+) -> None:
+    bound = own_bound(deadline, pace, layers)
+    each = pace * (layers + 1)
+    slack = 1e-9 * deadline
+    assert bound == 1 or bound * each < REACH * deadline + slack
+    assert (bound + 1) * each >= REACH * deadline - slack
+    assert own_bound(2.0 * deadline, pace, layers) >= bound
+    assert own_bound(deadline, 2.0 * pace, layers) <= bound
+
+
+# -- a burden with slots -----------------------------------------------------------------
+
+
+@given(
+    length=st.integers(0, 50),
+    slots=st.integers(1, 16),
+    time=st.floats(0.01, 100.0),
+    crowding=st.floats(1.0, 16.0),
+)
+def test_a_job_waits_only_for_those_that_find_no_slot(
+    length: int, slots: int, time: float, crowding: float
+) -> None:
+    assume(crowding <= slots)
+    pace = crowding * time / slots
+    seconds = burden(length, 0.0, time, slots, pace, 0.0)
+    if length < slots:
+        assert seconds == time
+    else:
+        assert seconds == pytest.approx((length + 1 - slots) * pace + time)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dmoa.core.effects import Outcome, Trace, Visit
 from dmoa.core.events import Asked
 from dmoa.core.job import Sampling, Turn
 from dmoa.core.limits import Limits
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
-from dmoa.core.query import Query, as_proposal
+from dmoa.core.query import Foreseen, Query, as_proposal
 
 from .room import HI, completion
 
@@ -116,3 +117,86 @@ def test_a_trace_tells_every_job_in_the_order_in_which_they_were_sent() -> None:
     trace = query.trace(14.0)
     assert [visit.outcome for visit in trace.jobs] == ["late", "pending", "ok"]
     assert (trace.seconds, trace.degraded) == (4.0, ("noted", "late: n0 in layer 1"))
+
+
+# -- what an answer waited for -----------------------------------------------------------
+
+
+def seen(layer: int, seat: int, outcome: Outcome, ended: float, queued: float = 0.0) -> Visit:
+    return Visit(
+        JobId(f"a/1/1/{layer}.{seat}"),
+        layer,
+        "proposer",
+        NodeId(f"n{seat}"),
+        outcome,
+        ended=ended,
+        queued_seconds=queued,
+        service_seconds=1.0,
+    )
+
+
+def trace_of(*visits: Visit) -> Trace:
+    return Trace(QueryId("a/1/1"), A, Mixture(2, 2), visits, (), 9.0)
+
+
+def test_an_answer_waits_for_the_last_proposal_of_each_layer() -> None:
+    trace = trace_of(
+        seen(1, 0, "ok", 1.0),
+        seen(1, 1, "ok", 3.0, 2.0),
+        seen(1, 2, "ok", 2.0, 1.0),
+        seen(2, 0, "ok", 5.5, 1.5),
+        seen(2, 1, "ok", 4.0),
+        seen(3, 0, "ok", 7.0, 0.5),
+    )
+    assert [visit.job for visit in trace.path] == ["a/1/1/1.1", "a/1/1/2.0", "a/1/1/3.0"]
+    assert (trace.queued_seconds, trace.service_seconds) == (4.0, 3.0)
+
+
+def test_what_did_not_come_in_is_not_on_the_path() -> None:
+    trace = trace_of(
+        seen(1, 0, "ok", 1.0, 0.25),
+        seen(1, 1, "late", 9.0, 8.0),
+        seen(1, 2, "spared", 1.0, 8.0),
+        seen(2, 0, "failed", 2.0, 8.0),
+        seen(3, 0, "pending", 0.0, 8.0),
+    )
+    assert [visit.job for visit in trace.path] == ["a/1/1/1.0"]
+    assert trace.queued_seconds == 0.25
+
+
+def test_of_two_at_the_same_time_the_one_sent_first_counts() -> None:
+    trace = trace_of(seen(1, 0, "ok", 1.0, 0.5), seen(1, 1, "ok", 1.0, 0.75))
+    assert trace.queued_seconds == 0.5
+
+
+def test_where_nothing_came_nothing_was_waited_for() -> None:
+    assert trace_of().path == ()
+    assert trace_of().queued_seconds == trace_of().service_seconds == 0.0
+
+
+def test_an_answer_is_expected_as_it_was_last_foreseen() -> None:
+    query = make_query()
+    assert query.expects == 10.0, "nothing is expected before anything is"
+    query.foreseen += [Foreseen(1, 10.0, 5.0, 4.0), Foreseen(0, 12.0, 2.0, 2.0)]
+    assert query.expects == 14.0
+
+
+def test_a_layer_is_not_settled_while_somebody_is_asked_how_it_stands() -> None:
+    query = make_query()
+    query.turn_over()
+    job = query.job(0, A, 10.0).id
+    query.probing.add(B)
+    query.take(job, completion(), 0.0, 1.0, 11.0)
+    assert not query.settled
+    query.probing.clear()
+    assert query.settled
+    query.probing.add(B)
+    query.turn_over()
+    assert query.probing == set(), "the next layer asks anew"
+
+
+def test_a_trace_bears_what_was_told_when_it_was_asked() -> None:
+    query = make_query()
+    query.position, query.forecast = 3, 4.5
+    trace = query.trace(11.0)
+    assert (trace.position, trace.expected_seconds) == (3, 4.5)

@@ -6,6 +6,7 @@ import pytest
 
 from dmoa.core.job import Turn
 from dmoa.core.names import JobId, QueryId
+from dmoa.core.policy import ORDERS, Order
 from dmoa.core.queue import Entry, Queue
 
 from .room import make_job
@@ -148,3 +149,40 @@ def test_what_was_withdrawn_is_swept_out() -> None:
     assert len(queue._heap) < 100
     queue.finish(JobId("b/1/served/1.1"))
     assert drain(queue) == ["b/1/0/1.1"]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_position_is_how_many_would_be_started_before(order: Order) -> None:
+    queue = Queue(slots=1, jobs=9, size=10_000, order=order)
+    assert queue.position(None) == queue.position(JobId("b/1/1/1.1")) == 0
+    for number, (age, layer) in enumerate(((1.0, 1), (7.0, 2), (3.0, 1), (7.0, 3), (0.0, 2))):
+        queue.enter(aged(f"b/1/{number}/{layer}.1", age, float(number)))
+    queue.withdraw(JobId("b/1/2/1.1"))
+    names = [f"b/1/{number}/{layer}.1" for number, layer in ((0, 1), (1, 2), (3, 3), (4, 2))]
+    positions = {name: queue.position(JobId(name)) for name in names}
+    queue.slots = 9
+    assert sorted(names, key=positions.__getitem__) == drain(queue)
+    assert sorted(positions.values()) == [1, 2, 3, 4]
+    assert {queue.position(JobId(name)) for name in names} == {0}, "they wait no more"
+    assert queue.position(JobId("b/1/2/1.1")) == 0
+
+
+def test_it_is_known_when_the_jobs_in_service_began() -> None:
+    queue = Queue(slots=2, jobs=9, size=10_000)
+    assert queue.began() == []
+    for number in range(3):
+        queue.enter(entry(f"b/1/{number}/1.1"))
+        queue.start(5.0 + number)
+    assert queue.began() == [5.0, 6.0]
+    queue.finish(JobId("b/1/0/1.1"))
+    assert queue.began() == [6.0]
+
+
+def test_whether_a_start_took_the_last_slot_is_known() -> None:
+    queue = Queue(slots=2, jobs=9, size=10_000)
+    for number in range(3):
+        queue.enter(entry(f"b/1/{number}/1.1"))
+    first, second = queue.start(0.0), queue.start(0.0)
+    queue.finish(JobId("b/1/0/1.1"))
+    third = queue.start(0.0)
+    assert [one.full for one in (first, second, third) if one is not None] == [False, True, True]
