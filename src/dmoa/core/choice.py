@@ -46,14 +46,13 @@ class Choice:
         else:
             drawn = self.view.sample(count, now, self.rng)
         if not drawn:
-            self._tell_few(query, 0, wanted)
+            self._tell_few(query, 0, wanted, "; home went on alone")
             query.layer = query.layers + 1
         return drawn
 
-    def _tell_few(self, query: Query, found: int, wanted: int) -> None:
+    def _tell_few(self, query: Query, found: int, wanted: int, so: str = "") -> None:
         query.degraded.append(
-            f"few: {found} of {wanted} peers were known in layer {query.layer}"
-            + ("" if found else "; home went on alone")
+            f"few: {found} of {wanted} peers were known in layer {query.layer}{so}"
         )
 
     def unsure(self, drawn: list[NodeId], now: float) -> list[NodeId]:

@@ -137,7 +137,8 @@ class Outlook:
         bound = -1 if policy.own_queries is None else policy.own_queries
         if policy.timely:
             timely = own_bound(deadline, self.bench.gauge.pace, layers)
-            bound = timely if bound < 0 or timely < 0 else min(bound, timely)
+            if timely >= 0:
+                bound = timely if bound < 0 else min(bound, timely)
         return bound
 
     # -- how long ---------------------------------------------------------------------

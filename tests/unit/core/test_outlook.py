@@ -188,7 +188,7 @@ def test_own_queries_are_bounded_by_the_smaller_of_policy_and_deadline() -> None
         (LIVE, False, -1),
         (LIVE, True, 4),  # 5 * 1 s * 2 jobs would be the half of 20 s
         (timely, True, 4),
-        (timely, False, -1),
+        (timely, False, 10),
         (Policy(own_queries=3, timely=True), True, 3),
     ):
         spot = Spot(policy)
