@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from random import Random
 
@@ -12,14 +12,15 @@ from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId, QueryId
 from dmoa.core.network import Costs, Network
-from dmoa.core.policy import ORDERS, PAPER, POLICIES, Policy
+from dmoa.core.policy import LIVE, ORDERS, PAPER, POLICIES, Policy
 from dmoa.sim.faults import Faults
 from dmoa.sim.links import Links, Uniform, draw_partition
 from dmoa.sim.services import PerNode
 from dmoa.sim.world import World
 from dmoa.theory.laws import Exponential, Fixed, Law, LogNormal
 
-from .promises import EPSILON, Life, ended_well, rests, watch
+from .promises import Life, ended_well, rests
+from .watch import EPSILON, Watch
 
 NODES = 8
 LAYERS = 3
@@ -38,8 +39,9 @@ SLOW = 60.0
 def draw_world(seed: int) -> World:
     """Draw nodes, weather, limits, timing and policy; what else there is, from other dice."""
     rng, places = Random(f"{seed}/world"), Random(f"{seed}/places")
+    lives = Random(f"{seed}/lives")
     crowded = rng.random() < 0.2
-    mean = 1.0 if crowded else rng.choice([0.0, 0.1, 1.0, 4.0])
+    mean = lives.choice([0.1, 1.0]) if crowded else rng.choice([0.0, 0.1, 1.0, 4.0])
     gossip = 0.5 if crowded else rng.choice([0.5, 2.0, 5.0])
     nodes = rng.randint(1, NODES)
     named, unlike = places.random() < 0.1, places.random() < 0.2 and not crowded
@@ -63,12 +65,14 @@ def draw_world(seed: int) -> World:
             silence=rng.choice([2.5, 5.0]) * gossip,
             deadline=rng.choice([1.0, PATIENCE / 2]),
             deadline_max=PATIENCE,
+            probe=lives.choice([0.05, 0.2, 1.0]),
+            pardon=lives.choice([1.0, 120.0]),
         ),
-        policy=places.choice([*POLICIES.values()]) if named else draw_policy(rng),
+        policy=places.choice([*POLICIES.values()]) if named else draw_live(lives, draw_policy(rng)),
         graph=draw_graph(places, nodes) if places.random() < 0.25 else None,
         links=draw_links(places, nodes),
         services=draw_services(places, nodes, mean, seed) if unlike else None,
-        watch=watch,
+        watch=Watch(),
         record=True,
     )
 
@@ -125,6 +129,18 @@ def draw_policy(rng: Random) -> Policy:
         adaptive=rng.random() < 0.5,
     )
     return rng.choice([PAPER, drawn])
+
+
+def draw_live(rng: Random, policy: Policy) -> Policy:
+    """Leave a policy as it is, or let it go by what agents measure as well."""
+    drawn = replace(
+        policy,
+        choice=rng.choice([policy.choice, "loaded", "loaded"]),
+        probe=rng.choice([None, 0.0, 1.0, 5.0]),
+        timely=rng.random() < 0.5,
+        learning=rng.random() < 0.5,
+    )
+    return rng.choice([policy, policy, policy, drawn, drawn, LIVE])
 
 
 @dataclass(slots=True)

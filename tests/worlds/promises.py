@@ -1,9 +1,10 @@
-"""What must hold: at every moment (`watch`), of each life, and of each query in the end."""
+"""What must hold: of each life, and of each query in the end. Of every moment: `watch`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 
 from dmoa.core.agent import Agent
 from dmoa.core.effects import (
@@ -20,48 +21,13 @@ from dmoa.core.effects import (
 )
 from dmoa.core.events import Abandoned, Event, Faltered, Lost, Received, Served
 from dmoa.core.history import Record
-from dmoa.core.messages import Decline, Failure, Proposal, Propose, Withdraw
+from dmoa.core.messages import Decline, Failure, Gossip, Probe, Proposal, Propose, Withdraw
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
-from dmoa.core.policy import Policy
 from dmoa.core.prompts import SQUEEZES
-from dmoa.core.queue import Entry
 from dmoa.sim.world import End, World
 
-EPSILON = 1e-9
-"""Seconds: what floating point may lose."""
-
-
-def watch(agent: Agent) -> None:
-    agent.check()
-    assert agent.deadline > agent.gauge._now, "a timer that is due was not acted on"
-    entries = [*agent.queue._waiting.values(), *agent.queue._serving.values()]
-    for entry in entries:
-        if not entry.stopping:
-            assert entry.expires > agent.gauge._now, f"{entry.job.id} outstayed its patience"
-    for entry in agent.queue._serving.values():
-        for other in agent.queue._waiting.values():
-            before = entry.started is not None and other.entered < entry.started
-            assert not before or _order(agent, entry) < _order(agent, other), "the queue was jumped"
-    alive = {entry.job.id for entry in entries if entry.own and not entry.stopping}
-    seated = {
-        job
-        for query in agent._home.queries.values()
-        for job, node in query.pending.items()
-        if node == agent.node
-    }
-    assert seated == alive, "own jobs without a seat, or seats without a job"
-    assert len(agent.queue) <= agent.limits.queue_jobs + agent.queue.slots
-    bound, most = agent.policy.peer_jobs, agent.policy.own_queries
-    assert bound is None or agent.queue._foreign <= bound, "more peers' jobs than the policy takes"
-    assert most is None or agent.queries <= most, "more own queries than the policy takes"
-
-
-def _order(agent: Agent, entry: Entry) -> tuple[float, float]:
-    """Whose turn comes first: worked out anew, not taken from the queue's own book."""
-    asked = entry.entered - entry.job.age
-    first = {"fcfs": 0.0, "oldest": asked, "later": -entry.job.layer}[agent.policy.order]
-    return (first, entry.place[1])
+from .watch import EPSILON
 
 
 def rests(agent: Agent) -> None:
@@ -89,15 +55,17 @@ def ended_well(query: QueryId, mixture: Mixture, deadline: float, world: World) 
         trace = end.result.trace
         assert (trace.query, trace.home, trace.mixture) == (query, query.split("/")[0], mixture)
         missed = sum(
-            _layered_well(layer, trace, deadline - end.asked, world.policy)
+            _layered_well(layer, trace, deadline - end.asked, world)
             for layer in range(1, mixture.layers + 2)
         )
         assert len(trace.degraded) >= missed, f"{query} hides a loss: {trace.degraded}"
         _concluded_well(end, trace, missed, world)
 
 
-def _layered_well(layer: int, trace: Trace, deadline: float, policy: Policy) -> int:
+def _layered_well(layer: int, trace: Trace, deadline: float, world: World) -> int:
     """One layer tells a story that can be true; count what it misses."""
+    policy = world.policy
+    probing = 0.0 if policy.probe is None else world.timing.probe
     mixture, final = trace.mixture, layer > trace.mixture.layers
     wanted = 1 if final else mixture.fanout + 1
     visits = [visit for visit in trace.jobs if visit.layer == layer]
@@ -111,7 +79,7 @@ def _layered_well(layer: int, trace: Trace, deadline: float, policy: Policy) -> 
         assert visit.role == ("aggregator" if final else "proposer")
         assert visit.outcome != "pending", f"{visit.job} was forgotten"
         patience = (deadline - visit.sent) / (mixture.layers - layer + 2)
-        assert visit.ended - visit.sent <= patience + EPSILON, f"{visit.job} had too long"
+        assert visit.ended - visit.sent <= patience + probing + EPSILON, f"{visit.job} had too long"
     if final:
         return sum(visit.outcome != "ok" for visit in visits)
     outcomes = Counter(visit.outcome for visit in visits)
@@ -129,6 +97,9 @@ def _layered_well(layer: int, trace: Trace, deadline: float, policy: Policy) -> 
     if outcomes["spared"]:
         waited = max(1, len(nodes) - replaced - spare - policy.missing)
         assert outcomes["ok"] == waited, f"layer {layer} spared who was needed"
+    last = max(visit.layer for visit in trace.jobs) == layer
+    if last and probing and trace.seconds - visits[0].sent <= probing + EPSILON:
+        wanted = 1  # it was over before anybody else was asked
     return len(told) + len(narrow) + (len(nodes) - replaced < wanted)
 
 
@@ -163,9 +134,11 @@ def _concluded_well(end: End, trace: Trace, missed: int, world: World) -> None:
             assert proposed
             assert completion.text
             assert len(completion.text.encode()) <= limits.proposal_bytes
-        case Refusal(code="overloaded", retry_after=seconds):
+        case Refusal(code="overloaded", retry_after=seconds, position=position):
             assert seconds is not None
-            assert seconds >= 1
+            assert 0.0 < seconds < inf
+            assert position is not None
+            assert position >= 1
             assert not trace.jobs
         case Refusal(code="refused", trace=Trace(jobs=())):
             assert mixture.layers > limits.layers or mixture.fanout > limits.fanout
@@ -192,6 +165,7 @@ class Life:
         """Live it again; `remembered` is how many names of peers' jobs it could keep."""
         for record in records:
             self._happened(record.event)
+            self._told(record)
             gone = [record.event.query] if isinstance(record.event, Abandoned) else []
             for effect in record.effects:
                 self._wanted(effect)
@@ -205,6 +179,16 @@ class Life:
                 assert count <= most, f"{self.name} served {job} {count} times"
             for job, count in self.replies.items():
                 assert count == 1, f"{self.name} replied {count} times to {job}"
+
+    def _told(self, record: Record) -> None:
+        """Whoever asks how this node stands is told so at once."""
+        if isinstance(record.event, Received) and isinstance(record.event.message, Probe):
+            gossip = [
+                effect.to
+                for effect in record.effects
+                if isinstance(effect, Send) and isinstance(effect.message, Gossip)
+            ]
+            assert gossip == [record.event.sender], f"{self.name} told {gossip} how it stands"
 
     def _happened(self, event: Event) -> None:
         match event:
@@ -231,6 +215,8 @@ class Life:
                 assert job.id not in self.busy, f"{self.name} serves {job.id} twice at once"
                 self.busy[job.id] = True
                 self.serves[job.id] += 1
+            case Send(to, Probe()):
+                assert to != self.name.split("/")[0], f"{self.name} asks itself how it stands"
             case Cancel(job=name):
                 assert self.busy[name], f"{self.name} cancels {name} twice"
                 self.busy[name] = False

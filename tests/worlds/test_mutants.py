@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
-from dmoa.core import bench, home
+from dmoa.core import bench, choice, door, outlook
 from dmoa.core.agent import Agent
 from dmoa.core.bench import Bench
+from dmoa.core.choice import Choice
 from dmoa.core.effects import Report, Send
-from dmoa.core.events import Served
+from dmoa.core.events import Received, Served
 from dmoa.core.home import Home
+from dmoa.core.messages import Probe
 from dmoa.core.names import NodeId
+from dmoa.core.outlook import Outlook
 from dmoa.core.query import Query
 from dmoa.core.queue import Queue
 from dmoa.core.view import View
@@ -191,7 +194,9 @@ def retry_without_end(patch: pytest.MonkeyPatch) -> None:
 
 
 def spare_who_is_needed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(home, "needed", lambda seats, spare, missing: max(1, seats - spare - missing - 1))
+    patch.setattr(
+        choice, "needed", lambda seats, spare, missing: max(1, seats - spare - missing - 1)
+    )
 
 
 def take_whoever_comes(patch: pytest.MonkeyPatch) -> None:
@@ -201,20 +206,117 @@ def take_whoever_comes(patch: pytest.MonkeyPatch) -> None:
 
 def take_whatever_is_asked(patch: pytest.MonkeyPatch) -> None:
     """A home never refuses for its policy."""
-    patch.setattr(home, "declines", lambda _length, _bound: False)
+    patch.setattr(door, "declines", lambda _length, _bound: False)
 
 
 def shrink_in_silence(patch: pytest.MonkeyPatch) -> None:
     """A crowded home leaves layers out, and does not say so."""
-    shrunk = Home._shrunk
+    draw = Choice.draw
 
-    def silent(self, query, crowd):
+    def silent(self, query, now):
         before = list(query.degraded)
-        fanout = shrunk(self, query, crowd)
+        drawn = draw(self, query, now)
         query.degraded[:] = before
-        return fanout
+        return drawn
 
-    patch.setattr(Home, "_shrunk", silent)
+    patch.setattr(Choice, "draw", silent)
+
+
+def never_count_the_probed_down(patch: pytest.MonkeyPatch) -> None:
+    """A layer always waits for the end of its probes, whoever answers."""
+    patch.setattr(Home, "heard", lambda _self, _peer, _now: None)
+
+
+def ask_the_silent(patch: pytest.MonkeyPatch) -> None:
+    """Who did not tell how it stands is asked like everybody else."""
+    probed = Home.probed
+
+    def trusting(self, query, now: float) -> None:
+        query.probing = set()
+        probed(self, query, now)
+
+    patch.setattr(Home, "probed", trusting)
+
+
+def leave_probes_behind(patch: pytest.MonkeyPatch) -> None:
+    """A query that ends while it asks how its peers stand is still woken for them."""
+    unwake = Wants.unwake
+
+    def careless(self, kind, subject: str) -> None:
+        if kind != "probe":
+            unwake(self, kind, subject)
+
+    patch.setattr(Wants, "unwake", careless)
+
+
+def tell_nobody_how_it_stands(patch: pytest.MonkeyPatch) -> None:
+    handle = Agent.handle
+
+    def silent(self, event, now: float):
+        if isinstance(event, Received) and isinstance(event.message, Probe):
+            handle(self, event, now)
+            return []
+        return handle(self, event, now)
+
+    patch.setattr(Agent, "handle", silent)
+
+
+def forget_the_deadline(patch: pytest.MonkeyPatch) -> None:
+    """Own queries are taken as if each had for ever."""
+    patch.setattr(outlook, "own_bound", lambda _deadline, _pace, _layers: -1)
+
+
+def forget_the_bound_while_nothing_is_measured(patch: pytest.MonkeyPatch) -> None:
+    bound = Outlook.bound
+
+    def lax(self, deadline: float, layers: int) -> int:
+        measured = self.bench.gauge.pace > 0.0
+        return bound(self, deadline, layers) if measured or not self.policy.timely else -1
+
+    patch.setattr(Outlook, "bound", lax)
+
+
+def doubt_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(View, "judge", lambda _self, _node, _ratio, _now: None)
+
+
+def doubt_without_end(patch: pytest.MonkeyPatch) -> None:
+    def harsh(self, node, ratio: float, now: float) -> None:  # noqa: ARG001
+        if (peer := self._peers.get(node)) is not None:
+            peer.doubt += 5.0
+            peer.judged = now
+
+    patch.setattr(View, "judge", harsh)
+
+
+def wait_for_the_slowest(patch: pytest.MonkeyPatch) -> None:
+    """A layer is waited for to the end of its share, whatever was measured."""
+    patch.setattr(Outlook, "patience", lambda _self, share, _expected: share)
+
+
+def miscount_the_position(patch: pytest.MonkeyPatch) -> None:
+    """The place in the queue is told as if it were first come, first served."""
+
+    def position(self, job) -> int:
+        return list(self._waiting).index(job) + 1 if job in self._waiting else 0
+
+    patch.setattr(Queue, "position", position)
+
+
+def count_who_is_served_as_waiting(patch: pytest.MonkeyPatch) -> None:
+    position = Queue.position
+    patch.setattr(
+        Queue, "position", lambda self, job: position(self, job) or int(job in self._serving)
+    )
+
+
+def ask_the_seated_again(patch: pytest.MonkeyPatch) -> None:
+    """In place of a peer that declined somebody is asked who has a seat already."""
+    patch.setattr(Query, "seated", property(lambda _self: []))
+
+
+def take_a_job_too_many_per_slot(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(bench, "declines", lambda length, bound: 0 <= bound <= length - 1)
 
 
 PLANTS = [
@@ -240,6 +342,20 @@ PLANTS = [
     take_whoever_comes,
     take_whatever_is_asked,
     shrink_in_silence,
+    pytest.param(drop_the_timer("probe"), id="drop_the_timer_of_a_probe"),
+    never_count_the_probed_down,
+    ask_the_silent,
+    leave_probes_behind,
+    tell_nobody_how_it_stands,
+    forget_the_deadline,
+    forget_the_bound_while_nothing_is_measured,
+    doubt_nobody,
+    doubt_without_end,
+    wait_for_the_slowest,
+    miscount_the_position,
+    count_who_is_served_as_waiting,
+    ask_the_seated_again,
+    take_a_job_too_many_per_slot,
 ]
 
 

@@ -71,7 +71,7 @@ class World:
     Nodes are named n1, n2 and so on; where they are numbered, it is from 0. `service` is the
     law of all jobs, unless `services` tell how long each takes. `slots` may be one for each
     node. `graph` lists for each node the peers that it knows: only their digests reach it;
-    None lets everybody know everybody. `watch` is called after every event of every agent,
+    None lets everybody know everybody. `watch` is told every agent and event after it happened,
     `heed` when a query ended, which then is not kept in `queries` any more. With `record`,
     each life of each node keeps its history. `events` counts what agents were told, `served`
     the services that were completed.
@@ -90,7 +90,7 @@ class World:
     services: Services | None = None
     mind: Callable[..., Agent] = Agent
     heed: Callable[[QueryId, End], None] | None = None
-    watch: Callable[[Agent], None] | None = None
+    watch: Callable[[Agent, Event], None] | None = None
     record: bool = False
     now: float = 0.0
     events: int = 0
@@ -273,7 +273,7 @@ class World:
             self._do(agent, effect)
         self._rouse(agent)
         if self.watch is not None:
-            self.watch(agent)
+            self.watch(agent, event)
 
     def _do(self, agent: Agent, effect: Effect) -> None:
         match effect:
