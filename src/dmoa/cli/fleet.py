@@ -64,6 +64,7 @@ class Member:
     log: Path
     url: str = ""
     model: str = ""
+    listen: tuple[str, ...] = ()
 
 
 class Fleet:
@@ -84,6 +85,7 @@ class Fleet:
         taken = [word for word in options if word.partition("=")[0] in _DECIDED]
         assert not taken, f"the fleet itself decides {taken[0]}"
         self.members: list[Member] = []
+        self.realm = f"demo-{os.getpid()}"
         self._models = models
         self._options = tuple(options)
         self._keep = keep
@@ -160,11 +162,10 @@ class Fleet:
 
     def _start(self) -> None:
         ports = _free_ports(len(self._models))
-        realm = f"demo-{os.getpid()}"
         for i, model in enumerate(self._models):
             name = f"n{i + 1}"
             command = [*PROGRAM, "up", "--json", "--config", os.devnull]
-            command += ["--node", name, "--realm", realm, "--port", "0"]
+            command += ["--node", name, "--realm", self.realm, "--port", "0"]
             command += ["--model", model or "smollm2"]
             command += ["--listen", f"tcp/127.0.0.1:{ports[i]}"]
             for port in ports[:i] + ports[i + 1 :]:
@@ -230,7 +231,7 @@ def _has_told(member: Member) -> bool:
     if not newline:
         return False
     told = json.loads(line)
-    member.url, member.model = told["url"], told["model"]
+    member.url, member.model, member.listen = told["url"], told["model"], tuple(told["listen"])
     return True
 
 

@@ -196,7 +196,7 @@ class Home:
             self.ended(sender, message.job, "failed", now, "an empty proposal")
             return
         del self.seats[message.job]
-        self._judge(query, message.job, now)
+        self._judge(query, message.job, now, "ok")
         visit = query.take(
             message.job, message.completion, message.queued_seconds, message.service_seconds, now
         )
@@ -225,21 +225,22 @@ class Home:
         if query.settled:
             self.advance(query, now)
 
-    def _judge(self, query: Query, job: JobId, now: float, *, late: bool = False) -> None:
+    def _judge(self, query: Query, job: JobId, now: float, outcome: Outcome) -> None:
         """Learn from how long a proposal took, or was waited for in vain.
 
         To wait in vain for less than was expected teaches nothing: so it goes where the user
-        leaves, or the deadline is near.
+        leaves, the deadline is near, or enough others were quicker. To wait for longer does:
+        a peer that is always the one to spare may well be hung.
         """
         expected, node = query.expected.get(job, 0.0), query.pending[job]
         if not self.policy.learning or expected <= 0.0 or query.aggregating:
             return
         ratio = (now - query.began - query.visits[job].sent) / expected
-        if late and ratio < 1.0:
+        if outcome != "ok" and ratio < 1.0:
             return
         if node != self.node:
             self.view.judge(node, ratio, now)
-        if not late or self.view.doubt(node, now) < DOUBTFUL:
+        if outcome == "ok" or (outcome == "late" and self.view.doubt(node, now) < DOUBTFUL):
             self.outlook.proposed(ratio)
 
     def declined(self, sender: NodeId, message: Decline, now: float) -> None:
@@ -333,8 +334,8 @@ class Home:
     ) -> None:
         """End a pending seat from here: nobody need work on it any more."""
         node = query.pending[job]
-        if outcome == "late":
-            self._judge(query, job, now, late=True)
+        if outcome in {"late", "spared"}:
+            self._judge(query, job, now, outcome)
         del self.seats[job]
         visit = query.end(job, outcome, now, detail, missed=outcome != "spared")
         self.wants.want(Report(query.asked.query, visit))
