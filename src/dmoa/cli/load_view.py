@@ -245,10 +245,10 @@ def _lateness(report: Report) -> Iterable[str]:
             "part of the times to answer; where it shares its machine with the nodes, they were "
             "slowed down as well"
         )
-    if figures.spared > _MANY and report.beside.theorem1 is not None:
+    if figures.spared > _MANY and report.beside.theorem1 and report.beside.world is None:
         yield (
             f"{figures.spared:.0%} of the jobs were stopped as others came first, mostly long "
-            "ones: measured service times are a little short, and rho and the worlds too low"
+            "ones: measured service times are a little short, and so is rho"
         )
     if figures.told:
         yield (

@@ -10,15 +10,21 @@ from typing import Any
 import pytest
 from load_room import crew_of, job, query
 
+from dmoa.core.effects import Answer
 from dmoa.core.mixture import Mixture
+from dmoa.core.names import QueryId
+from dmoa.core.network import Costs, Network
 from dmoa.core.policy import LIVE, PAPER, STEADY, Policy
 from dmoa.core.stability import utilisation
-from dmoa.sim.dream import dream
-from dmoa.sim.setting import Recorded
+from dmoa.sim.dream import Dream, dream
+from dmoa.sim.setting import Recorded, Setting
+from dmoa.sim.world import End
 from dmoa.study.load import beside as others
-from dmoa.study.load.beside import as_dict, beside, beside_world, case_of, policy_of
+from dmoa.study.load.beside import as_dict, beside, beside_world, case_of, corrected, policy_of
 from dmoa.study.load.records import Log
 from dmoa.study.load.schedule import due
+from dmoa.study.load.services import services_of
+from dmoa.theory.laws import LogNormal
 
 PAIR = Mixture(1, 1)
 NAMES = ("n1", "n2", "n3")
@@ -57,8 +63,8 @@ def test_service_times_and_rates_are_those_measured() -> None:
     found = case()
     assert found.network.service_times == pytest.approx(tuple(PACES.values()), rel=0.05)
     assert sum(found.network.arrival_rates) == pytest.approx(1.8, rel=0.1)
-    assert found.law.mean == 1.0
-    assert found.law.cv == pytest.approx(0.29, abs=0.02)  # of a uniform law from 0.5 to 1.5
+    assert found.services.law.mean == 1.0
+    assert found.services.law.cv == pytest.approx(0.29, abs=0.02)  # of 0.5 to 1.5, even
 
 
 def test_the_kinds_of_jobs_have_their_own_costs() -> None:
@@ -96,6 +102,59 @@ def test_policies_are_those_that_nodes_tell() -> None:
     assert policy_of(crew_of("n1", "n2", policies=(asdict(LIVE), asdict(PAPER)))) is None
     assert policy_of(crew_of("n1", policies=({**asdict(PAPER), "mood": "good"},))) is None
     assert policy_of(crew_of("n1", policies=({"choice": "wild"},))) is None
+
+
+RATE, MEAN, LAW = 0.12, 0.5, LogNormal(cv=0.5)
+
+
+def lived(policy: Policy, costs: Costs) -> Log:
+    """Let agents live through a test whose truth is known, and keep what a test would."""
+    arrivals = due((RATE,) * 8, None, seconds=400.0, seed=4)
+    network = Network((RATE,) * 8, (MEAN,) * 8, costs=costs)
+    setting = Setting(network, Mixture(1, 3), LAW, policy, arrivals, len(arrivals.times))
+    life, log = Dream(setting, record=True), Log()
+    life.world.record = False
+    log.meet(crew_of(*life.nodes, policies=(asdict(policy),) * 8))
+    heed = life.world.heed
+    assert heed is not None
+
+    def look(name: QueryId, end: End) -> None:
+        assert isinstance(end.result, Answer)
+        jobs = tuple(
+            job(each.node, each.layer, each.role, each.service_seconds, each.outcome)
+            for each in end.result.trace.jobs
+        )
+        log.query(query(life.numbers[name], due=end.asked, latency=0.0, jobs=jobs))
+        heed(name, end)
+
+    life.world.heed = look
+    life.live()
+    log.send(len(arrivals.times) - 1)
+    return log
+
+
+def test_where_all_are_waited_for_nothing_is_guessed() -> None:
+    log = lived(PAPER, Costs(aggregation=2.0))
+    assert log.crew is not None
+    found = services_of(log, log.crew, Mixture(1, 3))
+    assert found is not None
+    assert found.guessed == ()
+    assert found.costs.aggregation / found.costs.first == pytest.approx(2.0, rel=0.05)
+
+
+def test_jobs_that_were_not_waited_for_do_not_shorten_the_others() -> None:
+    policy = Policy(choice="loaded", spare=1)
+    log = lived(policy, Costs(aggregation=2.0))
+    arrivals = due((RATE,) * 8, None, seconds=400.0, seed=4)
+    found = case_of(log, arrivals, Mixture(1, 3), poisson=True)
+    assert found is not None
+    assert found.services.guessed == ("first",)
+    true = MEAN  # of a proposal
+    mean = sum(found.network.service_times) / 8
+    assert found.network.costs.first * mean < 0.93 * true
+    better = corrected(found)
+    assert better.network.costs.first * mean == pytest.approx(true, rel=0.03)
+    assert better.network.costs.aggregation * mean == pytest.approx(2.0 * true, rel=0.04)
 
 
 # -- what they say --------------------------------------------------------------------------

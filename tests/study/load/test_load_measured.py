@@ -8,7 +8,7 @@ import pytest
 from load_room import crew_of, job, node_sample, query
 
 from dmoa.sim.setting import Recorded
-from dmoa.study.load.measured import counted, measure, services_of
+from dmoa.study.load.measured import counted, durations_of, measure
 from dmoa.study.load.records import Log, QueryRecord, Sample
 
 
@@ -135,7 +135,7 @@ def test_nodes_tell_who_was_asked_refused_and_worked() -> None:
 def test_service_times_are_of_completed_jobs_on_known_nodes() -> None:
     jobs = (job("n1", seconds=1.0), job("n1", seconds=9.0, outcome="spared"), job("n9"))
     log = log_of(query(5, due=5.0, jobs=jobs, status="expired"))
-    assert services_of(log, crew_of("n1", "n2")) == [[1.0], []]
+    assert durations_of(log, crew_of("n1", "n2")) == [[1.0], []]
 
 
 # -- what was told, and the generator -------------------------------------------------------

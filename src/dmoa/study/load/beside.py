@@ -5,31 +5,33 @@ All three are given what was measured: the service times, and the arrivals that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from math import fsum, inf
 from typing import Any
 
-from dmoa.core.job import Role
+from dmoa.core.effects import Answer
 from dmoa.core.limits import Timing
 from dmoa.core.mixture import Mixture
-from dmoa.core.network import Costs, Network
+from dmoa.core.names import QueryId
+from dmoa.core.network import Network
 from dmoa.core.policy import PAPER, Policy
 from dmoa.core.stability import utilisations
 from dmoa.errors import DmoaError
 from dmoa.sim.dream import Dream
 from dmoa.sim.outcome import Outcome
 from dmoa.sim.setting import Recorded, Setting
+from dmoa.sim.world import End
 from dmoa.study.load.measured import counted
-from dmoa.study.load.records import Crew, JobRecord, Log
+from dmoa.study.load.records import Crew, Log
+from dmoa.study.load.services import FEW, Services, kind_of, means, services_of
 from dmoa.study.statistics import Estimate, mean_of
 from dmoa.theory.latency import Prediction, predict
-from dmoa.theory.laws import Measured
 
 JOBS_MAX = 200_000
 """Of a world; it lives through some thousand a second."""
-_FEW = 30
-"""Jobs below which what was measured makes no law."""
+_TRIALS = 2
+"""Worlds that are dreamt to find the cost of jobs that are not all waited for."""
 MEASURES = ("mean", "p50", "p95", "p99", "in_time", "goodput", "offered", "proposals", "waiting")
 """Of an outcome, beside the utilisation of each node."""
 
@@ -69,7 +71,7 @@ class Case:
 
     network: Network
     mixture: Mixture
-    law: Measured
+    services: Services
     policy: Policy | None
     arrivals: Recorded
     poisson: bool
@@ -82,7 +84,7 @@ class Case:
         return Setting(
             network=self.network,
             mixture=self.mixture,
-            law=self.law,
+            law=self.services.law,
             policy=self.policy,
             arrivals=self.arrivals,
             queries=len(self.arrivals.times),
@@ -105,22 +107,15 @@ def case_of(  # noqa: PLR0913  (what was asked, how, and how it is judged)
     """Take from a test what a simulation needs; None where too few jobs were measured."""
     crew = log.crew
     assert crew is not None, "a test that asked knows its nodes"
-    jobs = [
-        each
-        for record in log.queries.values()
-        for each in record.jobs
-        if each.outcome == "ok" and each.service_seconds > 0.0 and each.node in crew.names
-    ]
-    if len(jobs) < _FEW:
+    services = services_of(log, crew, mixture)
+    if services is None:
         return None
     what = counted(arrivals, warmup)
     homes, span = arrivals.homes[what.first :], what.end - what.begin
     rates = tuple(homes.count(node) / span if span else 0.0 for node in range(len(crew.names)))
-    paces = _paces(crew, jobs)
-    costs = _costs(crew, jobs, paces, mixture)
-    network = Network(rates, paces, crew.slots, costs)
-    law = Measured(samples=tuple(_units(crew, jobs, network, mixture)))
-    return Case(network, mixture, law, policy_of(crew), arrivals, poisson, warmup, deadline)
+    network = Network(rates, services.paces, crew.slots, services.costs)
+    policy = policy_of(crew)
+    return Case(network, mixture, services, policy, arrivals, poisson, warmup, deadline)
 
 
 def policy_of(crew: Crew) -> Policy | None:
@@ -135,65 +130,28 @@ def policy_of(crew: Crew) -> Policy | None:
         return None
 
 
-def _paces(crew: Crew, jobs: Sequence[JobRecord]) -> tuple[float, ...]:
-    """Average the service times of each node; of one without jobs, believe what it said."""
-    usual = fsum(each.service_seconds for each in jobs) / len(jobs)
-    found: list[float] = []
-    for name, said in zip(crew.names, crew.service_times, strict=True):
-        own = [each.service_seconds for each in jobs if each.node == name]
-        found.append(fsum(own) / len(own) if own else said or usual)
-    return tuple(found)
-
-
-def _kind(layer: int, role: Role | str, mixture: Mixture) -> str:
-    if role == "aggregator":
-        return "aggregation" if mixture.layers else "first"
-    return "first" if layer == 1 else "later"
-
-
-def _costs(
-    crew: Crew, jobs: Sequence[JobRecord], paces: Sequence[float], mixture: Mixture
-) -> Costs:
-    """Measure how long the kinds of jobs take, in the service times of the nodes they were at."""
-    pace = dict(zip(crew.names, paces, strict=True))
-    took: dict[str, list[float]] = {}
-    for each in jobs:
-        sums = took.setdefault(_kind(each.layer, each.role, mixture), [0.0, 0.0])
-        sums[0] += each.service_seconds
-        sums[1] += pace[each.node]
-    return Costs(**{kind: of / by for kind, (of, by) in took.items()})
-
-
-def _units(
-    crew: Crew, jobs: Sequence[JobRecord], network: Network, mixture: Mixture
-) -> Iterator[float]:
-    """Tell the service times in what each was expected to be."""
-    pace = dict(zip(crew.names, network.service_times, strict=True))
-    for each in jobs:
-        cost: float = getattr(network.costs, _kind(each.layer, each.role, mixture))
-        yield each.service_seconds / (pace[each.node] * cost)
-
-
 # -- what they say ----------------------------------------------------------------------
 
 
 def beside(case: Case | None, *, worlds: int = 3, told: Told | None = None) -> Beside:
     """Ask all three; `worlds` is how many worlds are dreamt, 0 for none."""
     if case is None:
-        why = f"fewer than {_FEW} jobs were measured"
+        why = f"fewer than {FEW} jobs were measured"
         return Beside(None, None, None, dict.fromkeys(("theorem1", "planner", "world"), why))
     silent: dict[str, str] = {}
     planner = None
+    jobs = len(case.arrivals.times) * case.mixture.visits
+    if worlds and case.policy is not None and jobs <= JOBS_MAX:
+        case = corrected(case)
     if case.policy != PAPER:
         silent["planner"] = "it knows the paper's protocol only, and the nodes follow another"
     elif not case.poisson:
         silent["planner"] = "it knows Poisson arrivals only"
     else:
-        planner = predict(case.network, case.mixture, case.law)
+        planner = predict(case.network, case.mixture, case.services.law)
         if planner.latency is None:
             silent["planner"] = planner.doubts[0]
     world = None
-    jobs = len(case.arrivals.times) * case.mixture.visits
     if not worlds:
         silent["world"] = "none was asked for"
     elif case.policy is None:
@@ -203,6 +161,48 @@ def beside(case: Case | None, *, worlds: int = 3, told: Told | None = None) -> B
     else:
         world = beside_world(case, range(1, worlds + 1), told)
     return Beside(utilisations(case.network, case.mixture), planner, world, silent)
+
+
+def corrected(case: Case) -> Case:
+    """Find the costs of jobs of which the slowest are missing: those that look the same in a world.
+
+    In it the slowest are not waited for either, so that what is seen there is too low alike.
+    """
+    for trial in range(_TRIALS if case.services.guessed else 0):
+        found = _seen_in_a_world(case, -1 - trial)
+        costs = {
+            kind: getattr(case.network.costs, kind) * case.services.seen[kind] / found[kind]
+            for kind in case.services.guessed
+            if kind in found
+        }
+        network = replace(case.network, costs=replace(case.network.costs, **costs))
+        case = replace(case, network=network)
+    return case
+
+
+def _seen_in_a_world(case: Case, seed: int) -> dict[str, float]:
+    """Average what the completed jobs of each kind take in a world, in paces of their nodes."""
+    life, seen = Dream(case.setting(seed)), list[tuple[str, float, float]]()
+    pace = dict(zip(life.nodes, case.network.service_times, strict=True))
+    heed = life.world.heed
+    assert heed is not None, "a dream heeds how queries end"
+
+    def look(query: QueryId, end: End) -> None:
+        heed(query, end)
+        if isinstance(end.result, Answer):
+            seen.extend(
+                (
+                    kind_of(each.layer, each.role, case.mixture),
+                    each.service_seconds,
+                    pace[each.node],
+                )
+                for each in end.result.trace.jobs
+                if each.outcome == "ok"
+            )
+
+    life.world.heed = look
+    life.live()
+    return means(seen)
 
 
 def beside_world(case: Case, seeds: Sequence[int], told: Told | None = None) -> Worlds:

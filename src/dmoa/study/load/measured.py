@@ -182,7 +182,7 @@ def _rho(sample: Sample) -> float:
 
 
 def _nodes(log: Log, crew: Crew, arrivals: Recorded, what: Window) -> Iterator[NodeFigures]:
-    services = services_of(log, crew)
+    durations = durations_of(log, crew)
     homes = arrivals.homes[what.first :]
     for node, name in enumerate(crew.names):
         seen = [found for each in log.samples if (found := each.nodes[node]) is not None]
@@ -193,8 +193,8 @@ def _nodes(log: Log, crew: Crew, arrivals: Recorded, what: Window) -> Iterator[N
             name=name,
             asked=homes.count(node),
             refused=sum(each.status == "refused" and each.number >= what.first for each in own),
-            jobs=len(services[node]),
-            service_time=_mean(services[node]) if services[node] else nan,
+            jobs=len(durations[node]),
+            service_time=_mean(durations[node]) if durations[node] else nan,
             utilisation=serving / seconds / slots if seconds else nan,
             waiting=waiting / seconds if seconds else nan,
             peak=max((each.waiting + each.serving for each in seen), default=0),
@@ -223,7 +223,7 @@ def _passed(samples: Sequence[Sample], node: int, what: Window) -> tuple[float, 
     return sums[0], sums[1], sums[2]
 
 
-def services_of(log: Log, crew: Crew) -> list[list[float]]:
+def durations_of(log: Log, crew: Crew) -> list[list[float]]:
     """List the measured service times of the completed jobs of every node (seconds)."""
     found: list[list[float]] = [[] for _ in crew.names]
     place = {name: node for node, name in enumerate(crew.names)}
