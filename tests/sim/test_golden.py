@@ -12,6 +12,7 @@ of a crowd.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from random import Random
 
@@ -115,7 +116,11 @@ def test_declining_peers_and_others_in_their_place(peer_jobs: int, retries: int)
     assert (retried > 0) == (retries > 0)
 
 
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=list(POLICIES))
+KNOWN = {name: policy for name, policy in POLICIES.items() if not policy.lives}
+"""Policies that the kernel knows."""
+
+
+@pytest.mark.parametrize("policy", KNOWN.values(), ids=list(KNOWN))
 @pytest.mark.parametrize("gossip", [0.0, 2.0])
 def test_every_policy_that_has_a_name(policy: Policy, gossip: float) -> None:
     for law, load in product([Exponential(), Fixed()], [0.6, 2.0]):
@@ -124,6 +129,24 @@ def test_every_policy_that_has_a_name(policy: Policy, gossip: float) -> None:
         )
         left_out = sum(count == 0 for row in told.trace.seats or () for count in row)
         assert policy.adaptive or not any(left_out for query in told.trace.choices for _ in query)
+
+
+@pytest.mark.parametrize("slots", [(2, 2, 2, 2, 2), (1, 2, 3, 1, 2), (3, 1, 1, 2, 4)])
+@pytest.mark.parametrize("name", ["bounded", "loaded", "steady"])
+def test_bounds_and_loads_are_per_slot(name: str, slots: tuple[int, ...]) -> None:
+    policy, declined = POLICIES[name], 0
+    if policy.peer_jobs:
+        policy = replace(policy, peer_jobs=2, own_queries=None)
+    for gossip, load in product([0.0, 2.0], [0.9, 2.5]):
+        told = assert_golden(
+            setting_of((2, 2), policy, load=load, gossip=gossip, slots=slots, queries=60)
+        )
+        declined += sum(
+            len(asked) - begun
+            for query, counts in zip(told.trace.choices, told.trace.seats or (), strict=True)
+            for asked, begun in zip(query, counts, strict=True)
+        )
+    assert (declined > 0) == (policy.retries > 0)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -281,11 +304,16 @@ THREE = tuple(tuple(sorted((i + step) % 7 for step in (1, 2, 4))) for i in range
         (THREE, Policy(choice="loaded")),
         (THREE, Policy(choice="loaded", order="later", peer_jobs=2, retries=1)),
         (RING, STEADY),
+        (THREE, Policy(choice="loaded", order="oldest", peer_jobs=2, retries=2, own_queries=4)),
     ],
-    ids=["loaded", "retries", "steady"],
+    ids=["loaded", "retries", "steady", "bounded"],
 )
+@pytest.mark.parametrize("slots", [(1, 2, 1, 1, 1, 2, 1), (3, 1, 2, 1, 3, 2, 2)])
 def test_loads_are_seen_and_weighed_alike(
-    graph: tuple[tuple[int, ...], ...], policy: Policy, gossip: float
+    graph: tuple[tuple[int, ...], ...],
+    policy: Policy,
+    gossip: float,
+    slots: tuple[int, ...],
 ) -> None:
     """Unlike nodes leave no ties between loads, so what is chosen follows from what is seen.
 
@@ -294,11 +322,9 @@ def test_loads_are_seen_and_weighed_alike(
     """
     rng, times = Random(3), [15.0 * node for node in range(7)]
     for _ in range(150):
-        times.append(max(times[-1], 120.0) + rng.expovariate(0.9))
+        times.append(max(times[-1], 120.0) + rng.expovariate(0.1 * sum(slots)))
     homes = [*range(7), *(rng.randrange(7) for _ in range(150))]
-    network = Network(
-        (0.0,) * 7, (1.0, 1.37, 0.71, 2.23, 1.11, 0.93, 1.59), (1, 2, 1, 1, 1, 2, 1), graph=graph
-    )
+    network = Network((0.0,) * 7, (1.0, 1.37, 0.71, 2.23, 1.11, 0.93, 1.59), slots, graph=graph)
     setting = Setting(
         network,
         Mixture(2, 2),

@@ -8,13 +8,17 @@ How fresh the agents' knowledge is, is the setting's `gossip`: a digest every so
 At 0 it is always fresh, which no number of digests can make it; then an agent that is about
 to choose by load is shown how its peers stand at this very moment. Where the policy never
 looks at load, and the weather is calm, nobody gossips at all: it would change nothing.
+
+A policy that goes by what agents measure (`Policy.lives`) is dreamt as nodes live it: with
+digests as often as theirs where the setting's `gossip` is 0, with probes, and with the
+setting's deadline as that of each query.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf, isfinite
 from random import Random
@@ -49,23 +53,29 @@ Progress = Callable[[int, int], None]
 """Told how many queries were asked so far, and of how many."""
 
 
-def dream(
+def dream(  # noqa: PLR0913  (what may differ from a live network, and whom to tell)
     setting: Setting,
     *,
     clock: Callable[[], float] = lambda: 0.0,
     progress: Progress | None = None,
     faults: Faults = CALM,
     links: Links = INSTANT,
+    limits: Limits | None = None,
+    timing: Timing | None = None,
 ) -> Outcome:
     """Let agents live through a setting; `clock` tells CPU seconds.
 
     Patience is endless, as the theory has it, unless messages or nodes may vanish without a
     word: then queries end at the setting's deadline, with whatever proposals are in by then,
     and a setting without one is refused (UsageError). In bad weather digests are sent every
-    `gossip` seconds, or every mean service time where that is 0.
+    `gossip` seconds, or every mean service time where that is 0. Queries end at the deadline
+    as well where the policy goes by what agents measure.
+
+    `limits` and `timing` are those of nodes that are to be dreamt as they are: otherwise
+    nothing is bounded but by the policy.
     """
     began = clock()
-    life = Dream(setting, faults, links)
+    life = Dream(setting, faults, links, limits=limits, timing=timing)
     life.live(progress)
     return life.outcome(clock() - began)
 
@@ -130,17 +140,47 @@ def _vanishes(faults: Faults, links: Links) -> bool:
     return bool(lossy) or (faults.crashes > 0 and not faults.notice)
 
 
-def _world_of(
-    setting: Setting, faults: Faults, links: Links, number: Callable[[QueryId], int], **how: Any
-) -> World:
-    """Make the world of a setting: nothing is bounded but by its policy."""
-    network, mixture, policy = setting.network, setting.mixture, setting.policy
+def _timing_of(setting: Setting, faults: Faults, links: Links) -> Timing:
+    """Tell how often agents gossip (0 if they need not, as they see), and how long they wait."""
+    network, policy = setting.network, setting.policy
+    if policy.lives:
+        gossip = setting.gossip or Timing().gossip
+        return Timing(
+            gossip=gossip, silence=gossip * _SILENCE, deadline=setting.deadline, deadline_max=inf
+        )
     looks = policy.choice == "loaded" or policy.adaptive or policy.spare > 0
     calm = faults == CALM and not (links.loss or links.doubling or links.partitions)
     gossip = setting.gossip if looks else inf
     if not calm:
         gossip = setting.gossip or sum(network.service_times) / network.nodes
-    if gossip == 0.0:
+    silence = (gossip or inf) * _SILENCE
+    return Timing(gossip=gossip, silence=silence, deadline=inf, deadline_max=inf)
+
+
+def _limits_of(setting: Setting) -> Limits:
+    """Bound nothing that the setting does not bound."""
+    return Limits(
+        queue_jobs=_ENDLESS,
+        queue_bytes=_ENDLESS,
+        view=max(1, setting.network.nodes - 1),
+        layers=setting.mixture.layers,
+        fanout=setting.mixture.fanout,
+    )
+
+
+def _world_of(  # noqa: PLR0913, PLR0917  (the setting, and what it is not said in)
+    setting: Setting,
+    faults: Faults,
+    links: Links,
+    limits: Limits,
+    timing: Timing,
+    number: Callable[[QueryId], int],
+    **how: Any,
+) -> World:
+    """Make the world of a setting."""
+    network = setting.network
+    if timing.gossip == 0.0:
+        timing = replace(timing, gossip=inf)
         how["mind"] = partial(_Seer, look=lambda: agents)
     agents: Collection[Agent] = ()
     world = World(
@@ -149,20 +189,9 @@ def _world_of(
         setting.seed,
         faults=faults,
         slots=network.slots,
-        limits=Limits(
-            queue_jobs=_ENDLESS,
-            queue_bytes=_ENDLESS,
-            view=max(1, network.nodes - 1),
-            layers=mixture.layers,
-            fanout=mixture.fanout,
-        ),
-        timing=Timing(
-            gossip=gossip or inf,
-            silence=(gossip or inf) * _SILENCE,
-            deadline=inf,
-            deadline_max=inf,
-        ),
-        policy=policy,
+        limits=limits,
+        timing=timing,
+        policy=setting.policy,
         graph=network.graph,
         links=links,
         services=Numbered(service(setting), number),
@@ -197,20 +226,26 @@ class Dream:
     answer (number, asked, ended, proposals), and all queries are followed to their end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what may differ from a live network)
         self,
         setting: Setting,
         faults: Faults = CALM,
         links: Links = INSTANT,
         *,
         record: bool = False,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
     ) -> None:
         """Lay out the world; nothing happens yet."""
         self._setting = setting
-        self._deadline = inf
+        limits = limits or _limits_of(setting)
+        timing = timing or _timing_of(setting, faults, links)
+        self._deadline = timing.deadline
+        if setting.policy.lives:
+            self._deadline = min(setting.deadline, timing.deadline)
         if _vanishes(faults, links):
-            self._deadline = setting.deadline
-            if not isfinite(setting.deadline):
+            self._deadline = min(setting.deadline, timing.deadline)
+            if not isfinite(self._deadline):
                 raise UsageError(
                     "where messages or nodes vanish without a word, endless patience never ends",
                     hint="give a deadline in seconds",
@@ -224,7 +259,10 @@ class Dream:
         self.told: list[tuple[int, float, float, int]] = []
         self._kept = record
         self.world = _world_of(
-            setting, faults, links, self._number, heed=self._ended, record=record
+            *(setting, faults, links, limits, timing),
+            self._number,
+            heed=self._ended,
+            record=record,
         )
         self.nodes = list(self.world.agents)
         self._births = dict.fromkeys(self.nodes, 0.0)

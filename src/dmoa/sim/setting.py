@@ -69,7 +69,9 @@ class Setting:
     is None for Poisson arrivals. `queries` are asked in all, of which the first share
     `warmup` is not counted. `gossip` is the seconds between two digests of a node: how old
     what others know of its queue may be; 0 is always fresh. A query counts as in time where
-    it is answered within `deadline` seconds; nothing is cut off there.
+    it is answered within `deadline` seconds; nothing is cut off there. Of policies that live by
+    what agents measure (`Policy.lives`) a gossip of 0 is what nodes do, and the deadline is
+    that of each query.
     """
 
     network: Network
