@@ -192,7 +192,7 @@ def kept(node: Node) -> dict[str, Any]:
     """What the body of a node keeps for anything under way."""
     holds = {
         "calls": node._calls._jobs,
-        "services": node._services,
+        "services": node._slots._tasks,
         "guests": node._guests._lines,
         "followers": node._followers._followers,
     }

@@ -29,8 +29,8 @@ from dmoa.core.effects import (
     Serve,
     Standing,
 )
-from dmoa.core.events import Abandoned, Asked, Event, Faltered, Received, Served, Woke
-from dmoa.core.job import Fault, Profile, Sampling, Turn
+from dmoa.core.events import Abandoned, Asked, Event, Received, Woke
+from dmoa.core.job import Profile, Sampling, Turn
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import (
     Decline,
@@ -45,7 +45,7 @@ from dmoa.core.messages import (
     Withdraw,
 )
 from dmoa.core.mixture import Mixture
-from dmoa.core.names import JobId, NodeId
+from dmoa.core.names import NodeId
 from dmoa.core.policy import LIVE, PAPER, Policy
 from dmoa.errors import (
     BackendUnavailableError,
@@ -55,7 +55,7 @@ from dmoa.errors import (
 from dmoa.runtime.calls import Calls
 from dmoa.runtime.faults import conversation, error_of
 from dmoa.runtime.ports import Backend, Frames, Network
-from dmoa.runtime.slots import serve
+from dmoa.runtime.slots import Slots
 from dmoa.runtime.streams import Followers, Guests, Progress, Token
 
 
@@ -94,7 +94,7 @@ class Node:
         self._followers = Followers()
         self._guests = Guests()
         self._calls = Calls(network, tell=self._tell, draft=self._followers.draft)
-        self._services: dict[JobId, asyncio.Task[Served | Faltered]] = {}
+        self._slots = Slots(backend, tell=self._tell)
         self._said: Digest | None = None
 
     # -- life --------------------------------------------------------------------------
@@ -127,9 +127,7 @@ class Node:
         if self._alarm is not None:
             self._alarm.cancel()
         self._followers.end(f"node {self.id} is shutting down")
-        calls, services = self._calls.cancel(), list(self._services.values())
-        for task in services:
-            task.cancel()
+        calls, services = self._calls.cancel(), self._slots.cancel()
         async with AsyncExitStack() as parts:  # each is closed, whatever happens to the others
             parts.push_async_callback(self._backend.close)
             parts.push_async_callback(self._network.close)
@@ -358,7 +356,7 @@ class Node:
             case Serve():
                 self._serve(effect)
             case Cancel():
-                self._services[effect.job].cancel()
+                self._slots.stop(effect.job)
             case Report():
                 self._followers.show(effect.query, effect.visit)
             case Deliver():
@@ -387,7 +385,7 @@ class Node:
                 assert_never(message)
 
     def _serve(self, wish: Serve) -> None:
-        """Put a job on the backend, and tell how it ended, however it ended."""
+        """Put a job on the backend; its text goes to whoever follows it."""
         job = wish.job
 
         def piece(text: str) -> None:
@@ -398,11 +396,4 @@ class Node:
             else:
                 self._followers.draft(job, text)
 
-        def done(task: asyncio.Task[Served | Faltered]) -> None:
-            del self._services[job.id]
-            stopped = Faltered(job.id, Fault("stopped"))
-            self._tell(stopped if task.cancelled() else task.result())
-
-        task = asyncio.create_task(serve(self._backend, wish, piece))
-        self._services[job.id] = task
-        task.add_done_callback(done)
+        self._slots.start(wish, piece)

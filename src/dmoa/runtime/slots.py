@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from dmoa.core.effects import Serve
-from dmoa.core.events import Faltered, Served
+from dmoa.core.events import Event, Faltered, Served
 from dmoa.core.job import Completion, Fault
+from dmoa.core.names import JobId
 from dmoa.errors import BackendError, BackendRubbishError
 from dmoa.runtime.faults import fault_of
 from dmoa.runtime.ports import Backend
@@ -41,6 +42,39 @@ async def serve(backend: Backend, wish: Serve, piece: Callable[[str], None]) -> 
         _log.exception("the backend of job %s raised what no backend may raise", job)
         return Faltered(job, Fault("rubbish", f"{type(error).__name__} in the backend"))
     return Faltered(job, Fault("rubbish", "the backend ended without a completion"))
+
+
+class Slots:
+    """The jobs on the own backend; each ends in one event, which `tell` is told."""
+
+    def __init__(self, backend: Backend, *, tell: Callable[[Event], None]) -> None:
+        self._backend = backend
+        self._tell = tell
+        self._tasks: dict[JobId, asyncio.Task[Served | Faltered]] = {}
+
+    def start(self, wish: Serve, piece: Callable[[str], None]) -> None:
+        """Put a job on the backend, and tell how it ended, however it ended."""
+        job = wish.job.id
+
+        def done(task: asyncio.Task[Served | Faltered]) -> None:
+            del self._tasks[job]
+            stopped = Faltered(job, Fault("stopped"))
+            self._tell(stopped if task.cancelled() else task.result())
+
+        task = asyncio.create_task(serve(self._backend, wish, piece))
+        self._tasks[job] = task
+        task.add_done_callback(done)
+
+    def stop(self, job: JobId) -> None:
+        """Stop a job; it still ends with its event."""
+        self._tasks[job].cancel()
+
+    def cancel(self) -> list[asyncio.Task[Served | Faltered]]:
+        """Stop all of them; they are done when these tasks are."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        return tasks
 
 
 def _check(token: object) -> None:
