@@ -255,6 +255,22 @@ def test_the_agents_of_the_product_may_simulate(simulate: Simulate) -> None:
     assert "by world" in result.stderr
 
 
+def test_live_policies_are_simulated_by_the_agents_themselves(
+    simulate: Simulate, tmp_path: Path
+) -> None:
+    file = tmp_path / "runs.jsonl"
+    wanted = ("--arrival-rate", "0.1", "--policy", "paper,live", "--queries", "80")
+    result = simulate(*wanted, "--deadline", "60", "--out", str(file), "--json")
+    assert [row["policy"] for row in rows(result)] == ["paper", "live"]
+    slower = "note: live: simulated by the agents themselves, which is slower"
+    assert result.stderr.splitlines().count(slower) == 1
+    assert "by lindley and world" in result.stderr
+    again = simulate(*wanted, "--deadline", "60", "--out", str(file), "--json")
+    assert rows(again) == rows(result)
+    assert slower not in again.stderr
+    assert "runs are in" in again.stderr
+
+
 # -- files ----------------------------------------------------------------------------
 
 
@@ -361,6 +377,10 @@ def test_what_varies_stands_below_the_picture() -> None:
         (["--costs", "1,2"], "--costs takes three numbers, not 2"),
         (["--deadline", "0"], "0.0 is not in the range x>0"),
         (["--engine", "lindley", "--policy", "loaded"], "the shortcut knows"),
+        (["--engine", "kernel", "--policy", "live"], "only agents can follow it"),
+        (["--set", "probe=soon"], "--set probe cannot be 'soon'"),
+        (["--set", "probe=inf"], "--set probe cannot be 'inf'"),
+        (["--set", "probe=-1"], "probe is an age in service times, 0 or more, not -1.0"),
         (["--out", "runs.txt"], "results are kept as .jsonl or .csv, not as 'runs.txt'"),
         (["--out", "none/runs.csv"], "cannot be written"),
         (["--plot", "load.pdf"], "a plot is written as .png or .svg"),

@@ -131,6 +131,8 @@ def test_who_is_told_when_an_answer_comes_can_count_on_it() -> None:
 # -- how it is dreamt -----------------------------------------------------------------
 
 SMALL = setting_of(LIVE, 0.7, 60)
+NOTHING = Trace([0.0], [0], [[]], [[[1.0]]], [[]])
+"""One query that its home answers alone."""
 
 
 @pytest.mark.parametrize(("gossip", "wanted"), [(0.0, Timing().gossip), (0.6, 0.6)])
@@ -189,7 +191,7 @@ def test_no_other_engine_knows_what_agents_measure(policy: Policy) -> None:
             simulate(replace(SMALL, policy=policy), engine=engine)
         assert caught.value.hint == "leave the engine to auto, or take the world"
     with pytest.raises(UsageError, match="only agents can follow it"):
-        replay(SMALL.network, Mixture(0, 0), Trace([0.0], [0], [[]], [[[1.0]]]), policy=policy)
+        replay(SMALL.network, Mixture(0, 0), NOTHING, policy=policy)
 
 
 def test_all_other_policies_are_for_every_engine() -> None:

@@ -178,6 +178,10 @@ def test_policies_by_name_and_part() -> None:
     assert policy == Policy(order="oldest", spare=1, peer_jobs=5)
     ((_, policy),) = spelling.policies("steady", "own_queries=none,adaptive=false")
     assert (policy.own_queries, policy.adaptive) == (None, False)
+    ((_, policy),) = spelling.policies("live", "probe=0.5,timely=no")
+    assert (policy.probe, policy.timely, policy.learning) == (0.5, False, True)
+    ((_, policy),) = spelling.policies("live", "probe=none,timely=no,learning=no")
+    assert not policy.lives
 
 
 @pytest.mark.parametrize(
@@ -192,6 +196,9 @@ def test_policies_by_name_and_part() -> None:
         ("paper", "spare=-1", None),
         ("paper", "adaptive=perhaps", "true or false"),
         ("paper", "peer_jobs=x", "none"),
+        ("paper", "probe=soon", "it takes a number, or none"),
+        ("paper", "probe=nan", "it takes a number, or none"),
+        ("paper", "probe=-1", None),
         ("paper", "order=random", "orders are"),
     ],
 )

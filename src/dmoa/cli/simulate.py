@@ -106,7 +106,7 @@ class _Wanted:
     metavar="LIST",
     default="paper",
     show_default=True,
-    help="paper, loaded, steady, ...",
+    help="paper, loaded, steady, live, ...",
 )
 @click.option(
     "--set", "overrides", metavar="KEY=VALUE[,...]", help="Set parts of the policies: order=oldest"

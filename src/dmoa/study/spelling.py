@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -141,13 +141,23 @@ def _part(kind: str, value: str) -> object:
         return {"true": True, "yes": True, "false": False, "no": False}[value.lower()]
     if "None" in kind and value.lower() == "none":
         return None
+    if "float" in kind:
+        return _finite(value)
     return int(value) if "int" in kind else value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _kind(kind: str) -> str:
     if kind == "bool":
         return "true or false"
-    return "a whole number, or none" if "None" in kind else "a whole number"
+    number = "a number" if "float" in kind else "a whole number"
+    return f"{number}, or none" if "None" in kind else number
 
 
 # -- laws and arrivals ----------------------------------------------------------------

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -20,6 +20,7 @@ from dmoa.sim.arrivals import queries_of
 from dmoa.sim.compiled import compiled, is_available, is_kept
 from dmoa.sim.dream import dream
 from dmoa.sim.engine import WORTH, Engine, simulate
+from dmoa.sim.kernel_rules import check_policy
 from dmoa.sim.lindley import is_exact
 from dmoa.sim.outcome import Outcome
 from dmoa.sim.setting import Setting
@@ -27,13 +28,15 @@ from dmoa.study.grid import Point
 from dmoa.study.ledger import Ledger, Run, key_of, told
 
 ENGINES = ("auto", "kernel", "lindley", "world")
-"""What may simulate: the fast engine, chosen or not, or the agents of the product."""
+"""What may simulate: the fast engine, chosen or not, or the agents of the product.
+
+Policies that only agents can follow are simulated by them where nothing else was chosen."""
 WORTH_COMPILING = 1_000_000
 """Jobs of a sweep from which on a compiler is worth its start, if no run is by itself (`WORTH`);
 what was compiled before is worth it from `WORTH` on."""
 WORTH_PROCESSES = 8.0
 """Seconds of work from which on further processes are worth theirs."""
-_SPEED = {"compiled": 3e6, "plain": 1e5, "world": 2e4}
+_SPEED = {"compiled": 3e6, "plain": 1e5, "world": 5e3}
 """Jobs per second, about: only to decide how to begin."""
 
 Progress = Callable[[int, int, str], None]
@@ -75,6 +78,9 @@ class Sweep:
             raise UsageError(
                 f"there is no engine {self.engine!r}", hint=f"choose of {', '.join(ENGINES)}"
             )
+        if self.engine in {"kernel", "lindley"}:
+            for point in self.points:
+                check_policy(point.setting.policy)
         if self.engine == "lindley" and not all(is_exact(p.setting.policy) for p in self.points):
             raise UsageError(
                 "the shortcut knows the paper's protocol only, and a policy is another",
@@ -121,6 +127,13 @@ class Sweep:
             rest = f"; {others} of other settings stay there" if others else ""
             self.note(f"{here} of {len(keys)} runs are in {ledger.file} already{rest}")
 
+    def _tell_agents(self, missing: Collection[Run]) -> None:
+        """Say it where the fast engine cannot do what is asked."""
+        if self.engine != "world" and any(by_agents(run) for run in missing):
+            names = [p.policy for p in self.points if p.setting.policy.lives]
+            which = " and ".join(dict.fromkeys(name.partition("+")[0] for name in names))
+            self.note(f"{which}: simulated by the agents themselves, which is slower")
+
     def _found(
         self,
         runs: Sequence[Run],
@@ -130,6 +143,7 @@ class Sweep:
     ) -> dict[str, Outcome]:
         found = dict(known)
         missing = {key: run for key, run in zip(keys, runs, strict=True) if key not in found}
+        self._tell_agents(missing.values())
 
         def take(key: str, outcome: Outcome) -> None:
             found[key] = outcome
@@ -140,6 +154,11 @@ class Sweep:
         return found
 
 
+def by_agents(run: Run) -> bool:
+    """Tell whether a run is made by the agents of the product."""
+    return run.engine == "world" or (run.engine == "auto" and run.setting.policy.lives)
+
+
 class _Work:
     """The runs to make, one after the other or in processes."""
 
@@ -147,19 +166,25 @@ class _Work:
         self, sweep: Sweep, missing: dict[str, Run], take: Callable[[str, Outcome], None]
     ) -> None:
         self._sweep, self._missing, self._take = sweep, missing, take
-        sizes = [_size(run.setting) for run in missing.values()]
-        self._done, self._total = 0, sum(sizes)
-        self._compiled = True if sweep.engine != "world" and self._is_worth(sizes) else None
-        kind = "world" if sweep.engine == "world" else "compiled" if self._compiled else "plain"
-        seconds = self._total / _SPEED[kind]
-        worth = seconds - max(sizes, default=0) / _SPEED[kind] > WORTH_PROCESSES
+        self._fast = [run for run in missing.values() if not by_agents(run)]
+        self._done, self._total = 0, sum(_size(run.setting) for run in missing.values())
+        self._compiled = True if self._is_worth() else None
+        seconds = [_size(run.setting) / _SPEED[self._kind(run)] for run in missing.values()]
+        worth = sum(seconds) - max(seconds, default=0.0) > WORTH_PROCESSES
         self._processes = min(sweep.jobs, len(missing)) if worth else 1
 
-    def _is_worth(self, sizes: Sequence[int]) -> bool:
+    def _kind(self, run: Run) -> str:
+        """Tell whose speed it is that a run is made with."""
+        if by_agents(run):
+            return "world"
+        return "compiled" if self._compiled else "plain"
+
+    def _is_worth(self) -> bool:
         """Tell whether to compile."""
-        if self._total < WORTH or not is_available():
+        sizes = [_size(run.setting) for run in self._fast]
+        if sum(sizes) < WORTH or not is_available():
             return False
-        if self._total >= WORTH_COMPILING or max(sizes) >= WORTH:
+        if sum(sizes) >= WORTH_COMPILING or max(sizes) >= WORTH:
             return True
         return all(
             is_kept(compiled(lindley.advance if shortcut else kernel.advance))
@@ -168,8 +193,7 @@ class _Work:
 
     def _kinds(self) -> dict[bool, Run]:
         """Tell whether the shortcut is taken, and the kernel, and by which run."""
-        runs = self._missing.values()
-        return {run.engine != "kernel" and is_exact(run.setting.policy): run for run in runs}
+        return {run.engine != "kernel" and is_exact(run.setting.policy): run for run in self._fast}
 
     def go(self) -> None:
         """Make them all."""
@@ -240,7 +264,7 @@ def _made(
     progress: Callable[[int, int], None] | None = None,
     note: Note | None = None,
 ) -> Outcome:
-    if run.engine == "world":
+    if by_agents(run):
         return dream(run.setting, clock=time.process_time, progress=progress)
     return simulate(
         run.setting,
