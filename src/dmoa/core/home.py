@@ -131,16 +131,14 @@ class Home:
     def _foresee(self, query: Query, now: float) -> None:
         """Expect when the answer will be there, from the stage that begins on."""
         layers = 0 if query.aggregating else query.plan.mixture.layers - query.layer + 1
-        if query.foreseen and query.foreseen[-1].layers == layers:
-            query.foreseen.pop()  # more is known now
         if query.foreseen and query.foreseen[-1].layers != layers + 1:
             query.foreseen.clear()  # it did not go as planned, and teaches nothing
         self.outlook.look(now)
         naive = self.outlook.naive(layers, now)
         seconds = naive * self.outlook.lean(layers)
         query.foreseen.append(Foreseen(layers, now, seconds, naive))
-        if query.layer <= 1 or not query.first:
-            query.forecast = now - query.began + seconds
+        if not query.first:
+            query.forecast = seconds
 
     # -- whom to ask ------------------------------------------------------------------
 
@@ -174,7 +172,6 @@ class Home:
         query.probing, query.drawn = set(), []
         told = [node for node in living if node not in silent]
         chosen = self.choice.choose(query, told or living, now)
-        self._foresee(query, now)
         self._patient(query, chosen, now)
         self._invite(query, chosen, now)
         if query.settled:
