@@ -31,7 +31,7 @@ _ABOVE_0 = click.FloatRange(0, min_open=True)
 
 
 @command(
-    "dmoa load --local 8 --service 0.2 --cv 0.5 --rho 0.7 --layers 2 --fanout 3",
+    "dmoa load --local 8 --service 0.2 --rho 0.7 --layers 2 --fanout 3",
     "dmoa load --url http://127.0.0.1:4747 --rate 0.2 --seconds 300 --out run.jsonl",
     "dmoa load --local 8 --service 0.2 --rho 0.9 --alternate paper,steady --plot run.svg",
 )
@@ -46,7 +46,7 @@ _ABOVE_0 = click.FloatRange(0, min_open=True)
 @click.option(
     "--cv",
     type=click.FloatRange(0, 100),
-    default=0.5,
+    default=0.4,
     show_default=True,
     help="How much the service times of fake models vary",
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dmoa.cli import render
+from dmoa.study.load.again import summed
 from dmoa.study.load.beside import as_dict
 from dmoa.study.load.measured import LAG_MAX, NEAR
 
@@ -127,13 +128,14 @@ def _comparison(report: Report) -> Table:
 
     figures, beside = report.figures, report.beside
     rho, planner, world = beside.theorem1 or (), beside.planner, beside.world
+    replayed = summed(beside.again) if beside.again else None
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
-    for heading in ("measured", "Theorem 1", "planner", "worlds"):
+    for heading in ("measured", "replay", "Theorem 1", "planner", "worlds"):
         table.add_column(heading, justify="right")
 
     def row(name: str, measured: str, **said: str) -> None:
-        cells = (said.get(each, "-") for each in ("theorem", "planner", "world"))
+        cells = (said.get(each, "-") for each in ("replay", "theorem", "planner", "world"))
         table.add_row(name, measured, *cells)
 
     def worlds(key: str, unit: str = "") -> dict[str, str]:
@@ -145,6 +147,7 @@ def _comparison(report: Report) -> Table:
     for name in ("mean", "p50", "p95", "p99"):
         latency = planner.latency if planner else None
         told = {"planner": f"{_figure(getattr(latency, name))} s"} if latency else {}
+        told |= {"replay": f"{_figure(replayed[name])} s"} if replayed else {}
         row(name, f"{_figure(getattr(figures, name))} s", **told, **worlds(name, " s"))
     if report.plan.deadline is not None:
         title = f"in time, {report.plan.deadline:g} s"

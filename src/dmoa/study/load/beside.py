@@ -22,6 +22,7 @@ from dmoa.sim.dream import Dream
 from dmoa.sim.outcome import Outcome
 from dmoa.sim.setting import Recorded, Setting
 from dmoa.sim.world import End
+from dmoa.study.load.again import Unlike, again, summed
 from dmoa.study.load.measured import counted
 from dmoa.study.load.records import Crew, Log
 from dmoa.study.load.services import FEW, Services, kind_of, means, services_of
@@ -56,13 +57,16 @@ class Worlds:
 class Beside:
     """What others say; where somebody says nothing, `silent` has the reason by its name.
 
-    `theorem1` is rho of each node for the mixture that was asked.
+    `theorem1` is rho of each node for the mixture that was asked. `again` are the times to
+    answer (seconds, rising) of the very same questions, peers and service times without network
+    and dice (`again`).
     """
 
     theorem1: tuple[float, ...] | None
     planner: Prediction | None
     world: Worlds | None
     silent: dict[str, str]
+    again: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,18 @@ def beside(case: Case | None, *, worlds: int = 3, told: Told | None = None) -> B
     return Beside(utilisations(case.network, case.mixture), planner, world, silent)
 
 
+def with_replay(found: Beside, case: Case | None, log: Log) -> Beside:
+    """Repeat the test itself too, where that can be done."""
+    if case is None:
+        return found
+    first = counted(case.arrivals, case.warmup).first
+    try:
+        times = again(log, case.network, case.mixture, case.policy, first=first)
+    except Unlike as why:
+        return replace(found, silent=found.silent | {"replay": str(why)})
+    return replace(found, again=times or None)
+
+
 def corrected(case: Case) -> Case:
     """Find the costs of jobs of which the slowest are missing: those that look the same in a world.
 
@@ -254,6 +270,7 @@ def as_dict(found: Beside) -> dict[str, Any]:
             **{name: _known(each) for name, each in world.figures.items()},
             "utilisations": [_known(each) for each in world.utilisations],
         },
+        "replay": summed(found.again) if found.again else None,
         "silent": found.silent,
     }
 

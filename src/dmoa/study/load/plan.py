@@ -192,7 +192,7 @@ def report(  # noqa: PLR0913  (the test, how it ended, and what more to do)
         warmup=plan.warmup,
         deadline=plan.deadline or Timing().deadline,
     )
-    beside = others.beside(case, worlds=worlds, told=told)
+    beside = others.with_replay(others.beside(case, worlds=worlds, told=told), case, log)
     sent = plan.sent_deadline(log.crew)
     return Report(plan, log, arrivals, figures, beside, done, sent, tuple(memory))
 
