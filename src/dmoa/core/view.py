@@ -23,8 +23,11 @@ from dmoa.core.policy import CANDIDATES, burden
 
 LESSON = 0.25
 """Weight of the latest answer in the doubt of a peer, which is a mean of logarithms."""
-DOUBT_MAX = 100.0
+DOUBT_MAX = 1e4
 """Doubt beyond this would only take longer to forget."""
+QUICK = 0.01
+"""Share of the candidates' mean service time below which no word of a peer is believed: so
+that doubt can make up for any lie."""
 _LOG_MAX = log(DOUBT_MAX)
 TIME_MAX = 86400.0
 """Seconds that no word of a peer exceeds, so that one with absurd words leaves means finite."""
@@ -177,6 +180,7 @@ class View:
         slots, time, pace = peer.digest.slots, peer.time, peer.pace
         if time <= 0.0:
             time, pace = usual, usual / max(slots, 1)
+        time = max(time, QUICK * usual)
         expected = burden(peer.length, mean, time, slots, pace, now - peer.told)
         return expected * exp(self._doubt(peer, now))
 

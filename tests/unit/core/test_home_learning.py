@@ -161,6 +161,31 @@ def test_one_that_is_doubted_is_no_measure_of_patience_when_it_is_late() -> None
     assert tardiness(room)._latest[-1] == 1.0
 
 
+def test_who_is_spared_after_a_long_wait_is_doubted() -> None:
+    room = make_room("abc", replace(LEARNING, spare=1))
+    room.ask("a", 1, 1)
+    room.deliver()
+    room.pass_time(3.0)
+    room.serve("a")
+    room.serve("b")
+    room.deliver()
+    assert room.cancelled("c")
+    assert doubt(room, "c") == pytest.approx(3.0**LESSON), "it took at least as long"
+    assert list(tardiness(room)._latest) == [3.0, 3.0], "but nobody waited for it"
+
+
+def test_who_is_spared_before_it_could_answer_is_not_doubted() -> None:
+    room = make_room("abc", replace(LEARNING, spare=1))
+    room.ask("a", 1, 1)
+    room.deliver()
+    room.pass_time(0.5)
+    room.serve("a")
+    room.serve("b")
+    room.deliver()
+    assert room.cancelled("c")
+    assert doubt(room, "c") == 1.0
+
+
 def test_what_the_user_did_not_wait_for_teaches_nothing() -> None:
     room = make_room("abc")
     room.agents["a"].view.judge(NodeId("b"), 9.0, room.now)

@@ -109,6 +109,21 @@ def test_a_liar_is_doubted_by_as_much_as_it_lies() -> None:
     view.check()
 
 
+@pytest.mark.parametrize("said", [0.1, 1e-3, 1e-300])
+def test_no_lie_is_too_great_to_be_found_out(said: float) -> None:
+    view = view_of(standing("a", seconds=said, capacity=1.0 / said), standing("b"), standing("c"))
+    assert view.lightest([A, B, C], 1, 0.0)[0][0] == "a", "its word is tempting"
+    for _ in range(12):
+        expected = dict(view.lightest([A, B, C], 3, 0.0))[A]
+        view.judge(A, 6.0 / expected, 0.0)
+    assert view.lightest([A, B, C], 3, 0.0)[2][0] == "a"
+
+
+def test_who_is_much_quicker_is_believed() -> None:
+    view = view_of(standing("a", 40, 0.02, capacity=50.0), standing("b"), standing("c"))
+    assert view.lightest([A, B, C], 1, 0.0) == [("a", pytest.approx(0.82))]
+
+
 def test_one_answer_is_a_lesson_among_many() -> None:
     view = view_of(standing("a"))
     view.judge(A, 16.0, 0.0)
@@ -119,10 +134,10 @@ def test_one_answer_is_a_lesson_among_many() -> None:
 
 def test_half_of_the_doubt_is_forgotten_in_its_time() -> None:
     view = view_of(standing("a"))
-    view.judge(A, 256.0, 0.0)
-    assert view.doubt(A, 0.0) == pytest.approx(100.0**LESSON)
-    assert view.doubt(A, PARDON) == pytest.approx(100.0 ** (LESSON / 2))
-    assert view.doubt(A, 2 * PARDON) == pytest.approx(100.0 ** (LESSON / 4))
+    view.judge(A, 1e9, 0.0)
+    assert view.doubt(A, 0.0) == pytest.approx(DOUBT_MAX**LESSON)
+    assert view.doubt(A, PARDON) == pytest.approx(DOUBT_MAX ** (LESSON / 2))
+    assert view.doubt(A, 2 * PARDON) == pytest.approx(DOUBT_MAX ** (LESSON / 4))
     assert view.doubt(A, 100 * PARDON) == pytest.approx(1.0)
 
 
