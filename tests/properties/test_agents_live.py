@@ -111,14 +111,20 @@ class Minds(RuleBasedStateMachine):
         number=st.integers(0, 3),
         layers=st.integers(0, 3),
         fanout=st.integers(0, 4),
-        deadline=st.sampled_from([0.5, 5.0, 20.0, None]),
+        deadline=st.sampled_from([0.1, 5.0, 20.0, None]),
+        patient=st.sampled_from([True, True, False]),
     )
-    def a_user_asks(self, number: int, layers: int, fanout: int, deadline: float | None) -> None:
+    def a_user_asks(
+        self, number: int, layers: int, fanout: int, deadline: float | None, *, patient: bool
+    ) -> None:
         name = list(self.minds)[number % len(self.minds)]
         query = self.minds[name].agent.mint()
         self.due[query] = self.now + (TIMING.deadline if deadline is None else deadline)
         turns = (Turn("user", "hi"),)
         self.tell(name, Asked(query, turns, Mixture(layers, fanout), deadline=deadline))
+        if not patient and query not in self.ends:
+            del self.due[query]
+            self.tell(name, Abandoned(query))
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data())
@@ -189,11 +195,12 @@ class Minds(RuleBasedStateMachine):
     # -- what models and clocks do -----------------------------------------------------
 
     @precondition(lambda self: any(mind.working for mind in self.minds.values()))
-    @rule(data=st.data(), text=st.sampled_from(["yes", "no", ""]))
-    def a_service_is_completed(self, data: st.DataObject, text: str) -> None:
-        name, job = data.draw(st.sampled_from(self.jobs("working")))
-        self.minds[name].working.remove(job)
-        self.tell(name, Served(job, Completion(text, "toy", 1, 1)))
+    @rule(count=st.integers(1, 9), text=st.sampled_from(["yes", "no", ""]))
+    def services_are_completed(self, count: int, text: str) -> None:
+        for name, job in self.jobs("working")[:count]:
+            if job in self.minds[name].working:
+                self.minds[name].working.remove(job)
+                self.tell(name, Served(job, Completion(text, "toy", 1, 1)))
 
     @precondition(lambda self: any(mind.working for mind in self.minds.values()))
     @rule(data=st.data(), code=st.sampled_from(["unavailable", "too_long"]))
@@ -273,6 +280,6 @@ def test_minds(variant: str) -> None:
     )
     case = machine.TestCase
     case.settings = settings(
-        max_examples=40, stateful_step_count=50, deadline=None, derandomize=True, database=None
+        max_examples=30, stateful_step_count=50, deadline=None, derandomize=True, database=None
     )
     case().runTest()

@@ -30,6 +30,7 @@ class Queues(RuleBasedStateMachine):
         self.count = 0
         self.waiting: list[str] = []
         self.serving: list[str] = []
+        self.positions: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
         self.places: dict[str, int] = {}
         self.entered: list[str] = []
@@ -129,6 +130,15 @@ class Queues(RuleBasedStateMachine):
         assert all(job in self.queue for job in self.waiting + self.serving)
         assert sum(self.bytes.values()) + sum(self.places.values()) <= self.size
         assert self.started == self.entered[: len(self.started)], "not first come, first served"
+
+    @invariant()
+    def a_position_is_the_place_in_line_and_never_grows(self) -> None:
+        positions = {job: self.queue.position(JobId(job)) for job in self.waiting}
+        assert list(positions.values()) == list(range(1, len(self.waiting) + 1))
+        for job, position in positions.items():
+            assert position <= self.positions.get(job, position)
+        assert all(self.queue.position(JobId(job)) == 0 for job in self.serving)
+        self.positions = positions
 
 
 TestQueues = Queues.TestCase

@@ -3,15 +3,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmoa.core.effects import Visit
+from dmoa.core.effects import Standing, Visit
 from dmoa.core.events import Received
 from dmoa.core.job import Completion, Job, Sampling, Turn
 from dmoa.core.messages import Decline, Failure, Message, Piece, Proposal, Propose, Reply, Withdraw
+from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.errors import BackendUnavailableError
 from dmoa.runtime import virtual
@@ -105,6 +107,38 @@ async def test_silence_is_told_after_each_tick_of_it() -> None:
     followers.leave(QUERY)
     await asyncio.sleep(10)
     assert line.empty()
+
+
+def standing(position: int, layer: int = 1, query: QueryId = QUERY, **other: float) -> Standing:
+    times = {"waited": 0.0, "starts_in": 1.0, "answers_in": 2.0, "expected": 3.0, **other}
+    return Standing(query, position, layer, Mixture(), **times)
+
+
+async def test_whoever_wonders_is_shown_each_change_of_place_once() -> None:
+    followers = Followers()
+    line = followers.join(QUERY, standings=True)
+    shown = [standing(2), standing(1), standing(1, 2), standing(1, 2, expected=4.0)]
+    for each in shown:
+        followers.stand([each])
+        followers.stand([replace(each, waited=9.0, starts_in=0.5, answers_in=1.5)])
+    assert [line.get_nowait() for _ in shown] == shown
+    assert line.empty(), "that time passes is no news"
+
+
+async def test_only_who_wonders_is_shown_places_and_only_its_own() -> None:
+    followers = Followers()
+    other = QueryId("a/1/2")
+    calm, wondering = followers.join(QUERY), followers.join(other, standings=True)
+    assert followers.wonder == 1
+    followers.stand([standing(1), standing(2, query=other), standing(3, query=QueryId("a/1/3"))])
+    assert calm.empty()
+    assert wondering.get_nowait() == standing(2, query=other)
+    assert wondering.empty()
+    followers.leave(other)
+    assert followers.wonder == 0
+    followers.stand([standing(1, query=other)])
+    followers.leave(QUERY)
+    assert followers.wonder == 0
 
 
 # -- guests ----------------------------------------------------------------------------
