@@ -211,7 +211,8 @@ LAWS: list[Law] = [LogNormal(cv=0.9, common=0.4), Tokens(), Measured(samples=(1.
 @pytest.mark.skipif(not compiler.is_available(), reason="numba is not installed")
 @pytest.mark.parametrize("by", ["kernel", "lindley"])
 def test_compiled_and_plain_agree_to_the_last_bit(by: engine.Engine) -> None:
-    policies = POLICIES.values() if by == "kernel" else [POLICIES["paper"]]
+    known = [policy for policy in POLICIES.values() if not policy.lives]
+    policies = known if by == "kernel" else [POLICIES["paper"]]
     graph = tuple(tuple((node + far) % 6 for far in (1, 2, 4, 5)) for node in range(6))
     for number, policy in enumerate(policies):
         network = Network.alike(

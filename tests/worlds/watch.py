@@ -19,6 +19,8 @@ EPSILON = 1e-9
 """Seconds: what floating point may lose."""
 SLOWER = 1.01
 """Times as long as expected, from which on an answer must have left a doubt."""
+LEARNT_FROM = ("ok", "late", "spared")
+"""How the jobs end that tell how slow a peer is."""
 
 
 @dataclass(slots=True)
@@ -200,7 +202,7 @@ def _learned(agent: Agent, old: Seen, now: float) -> None:
         return
     for job, node in old.pending.items():
         visit, expected = query.visits[job], old.expected.get(job, 0.0)
-        if node == agent.node or expected <= 0.0 or visit.outcome not in ("ok", "late"):
+        if node == agent.node or expected <= 0.0 or visit.outcome not in LEARNT_FROM:
             continue
         slow = visit.ended - visit.sent > SLOWER * expected
         if slow and agent.view.is_alive(node, now):
