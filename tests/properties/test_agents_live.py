@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dmoa.core.agent import Agent
 from dmoa.core.digest import Digest
-from dmoa.core.effects import Announce, Cancel, Deliver, Fail, Send, Serve
+from dmoa.core.effects import Announce, Answer, Cancel, Deliver, Fail, Send, Serve
 from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
 from dmoa.core.job import Completion, Fault, FaultCode, Profile, Turn
 from dmoa.core.limits import Limits, Timing
@@ -100,6 +100,8 @@ class Minds(RuleBasedStateMachine):
                     assert effect.query not in self.ends, "a query ended twice"
                     assert effect.query in self.due, "nobody waits for this answer"
                     self.ends[effect.query] = self.now
+                    if isinstance(effect, Deliver):
+                        mixed_or_says_why(effect.answer)
                 case _:
                     pass
         mind.agent.check()
@@ -254,6 +256,13 @@ class Minds(RuleBasedStateMachine):
             assert digest.layers <= LIMITS.layers
             assert mind.agent.census(self.now).waiting == mind.agent.queue.waiting
 
+    @invariant()
+    def home_aggregates_alone(self) -> None:
+        for mind in getattr(self, "minds", {}).values():
+            for query in mind.agent._home.queries.values():
+                if query.aggregating:
+                    assert list(query.pending.values()) == [mind.agent.node]
+
     def teardown(self) -> None:
         """However it went: all ends by its deadline, and nothing is left."""
         if not hasattr(self, "minds"):
@@ -271,6 +280,16 @@ class Minds(RuleBasedStateMachine):
             assert not any(kept), kept
             assert len(agent.queue) == 0
             assert [kind for kind, _ in agent._wants._due] == ["gossip"]
+
+
+def mixed_or_says_why(answer: Answer) -> None:
+    """Peers were asked in every layer, unless the answer says that there were none to ask."""
+    trace = answer.trace
+    if trace.mixture.fanout == 0 or answer.source == "proposal":
+        return
+    peers = {visit.layer for visit in trace.jobs if visit.node != trace.home}
+    why = {reason.split(":")[0] for reason in trace.degraded}
+    assert peers >= set(range(1, trace.mixture.layers + 1)) or why & {"few", "shallow"}, trace
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
