@@ -25,6 +25,12 @@ _MANY = 0.01
 """A share of jobs that is worth a remark."""
 _MIB = 1024.0 * 1024.0
 _HOUR = 3600.0
+_SPEAKERS = {
+    "replay": "the replay",
+    "theorem1": "Theorem 1",
+    "planner": "the planner",
+    "world": "worlds",
+}
 _ROUNDING = 1e-9
 """A relative difference that is none."""
 
@@ -211,7 +217,7 @@ def remarks(report: Report) -> Iterable[str]:
 
 def _silences(report: Report) -> Iterable[str]:
     for name, why in report.beside.silent.items():
-        title = {"theorem1": "Theorem 1", "planner": "the planner", "world": "worlds"}[name]
+        title = _SPEAKERS[name]
         yield f"nothing is said by {title}: {why}"
     if report.beside.planner is not None:
         yield from report.beside.planner.doubts if report.beside.planner.latency else ()

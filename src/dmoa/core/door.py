@@ -43,7 +43,7 @@ def enter(  # noqa: PLR0913  (who it is, and who is there)
         detail = f"this node is full: {len(others)} of its user's queries wait"
     ends = sorted(max(each.expects - now, rest / 2.0) for each in others)
     above = len(others) - bound if crowded else 0
-    wait = ends[min(above, len(ends) - 1)] if ends else len(queue) * rest
+    wait = ends[min(above, len(ends) - 1)] if ends else rest
     return Refusal(
         "overloaded",
         detail,

@@ -102,7 +102,7 @@ def test_a_full_queue_refuses_below_the_bound() -> None:
     queue = make_queue(jobs=2, held=2)
     refusal = refused(queue, [], bound=9, rest=0.5)
     assert refusal.detail == "this node is full: its queue holds 2 jobs"
-    assert refusal.retry_after == 1.0, "of two jobs half is left"
+    assert refusal.retry_after == 0.5, "the one in service ends, and its place is free"
     assert refused(queue, [expected(1, 13.0)], bound=9).retry_after == 3.0
 
 

@@ -20,24 +20,26 @@ from dmoa.sim.kernel_replay import Trace, replay
 from dmoa.study.load.records import Crew, Log, QueryRecord
 
 
-class Unlike(Exception):  # noqa: N818  (a reason, not an error)
-    """Why a test cannot be repeated."""
-
-
-def again(
-    log: Log, network: Network, mixture: Mixture, policy: Policy | None, *, first: int
-) -> tuple[float, ...]:
-    """Repeat a test; tell the rising times to answer of the queries from number `first` on.
-
-    Seconds from when a query was due. Unlike tells why it cannot be done.
-    """
+def why_not(log: Log, mixture: Mixture, policy: Policy | None) -> str:
+    """Tell why a test cannot be repeated; empty where it can."""
     crew = log.crew
     assert crew is not None, "a test that asked knows its nodes"
     if policy != PAPER:
-        raise Unlike("it repeats the paper's protocol only, and the nodes follow another")
+        return "it repeats the paper's protocol only, and the nodes follow another"
+    whole = all(_is_whole(each, crew, mixture) for each in log.queries.values())
+    if len(log.queries) < log.asked or not whole:
+        return "not every job was completed, so it is not known how long each takes"
+    return ""
+
+
+def again(log: Log, network: Network, mixture: Mixture, *, first: int) -> tuple[float, ...]:
+    """Repeat a test; tell the rising times to answer of the queries from number `first` on.
+
+    Seconds from when a query was due. Only for what `why_not` has nothing against.
+    """
+    crew = log.crew
+    assert crew is not None, "a test that asked knows its nodes"
     records = sorted(log.queries.values(), key=_sent)
-    if len(records) < log.asked or not all(_is_whole(each, crew, mixture) for each in records):
-        raise Unlike("not every job was completed, so it is not known how long each takes")
     trace = Trace(
         times=[_sent(each) for each in records],
         homes=[each.node for each in records],

@@ -22,7 +22,7 @@ from dmoa.sim.dream import Dream
 from dmoa.sim.outcome import Outcome
 from dmoa.sim.setting import Recorded, Setting
 from dmoa.sim.world import End
-from dmoa.study.load.again import Unlike, again, summed
+from dmoa.study.load.again import again, summed, why_not
 from dmoa.study.load.measured import counted
 from dmoa.study.load.records import Crew, Log
 from dmoa.study.load.services import FEW, Services, kind_of, means, services_of
@@ -171,12 +171,10 @@ def with_replay(found: Beside, case: Case | None, log: Log) -> Beside:
     """Repeat the test itself too, where that can be done."""
     if case is None:
         return found
+    if why := why_not(log, case.mixture, case.policy):
+        return replace(found, silent=found.silent | {"replay": why})
     first = counted(case.arrivals, case.warmup).first
-    try:
-        times = again(log, case.network, case.mixture, case.policy, first=first)
-    except Unlike as why:
-        return replace(found, silent=found.silent | {"replay": str(why)})
-    return replace(found, again=times or None)
+    return replace(found, again=again(log, case.network, case.mixture, first=first) or None)
 
 
 def corrected(case: Case) -> Case:
