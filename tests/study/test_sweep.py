@@ -248,52 +248,6 @@ def test_what_cannot_be_run_is_refused() -> None:
         Sweep(points(policies=[("loaded", POLICIES["loaded"])]), engine="lindley")
 
 
-LIVING = [("paper", PAPER), ("live", POLICIES["live"]), ("live+spare=0", POLICIES["live"])]
-
-
-def test_agents_simulate_what_only_they_can_follow(tmp_path: Path) -> None:
-    file, said, seen = tmp_path / "runs.jsonl", list[str](), list[tuple[int, int, str]]()
-    wanted = points(rates=(Rate(0.1),), policies=LIVING[:2], deadline=60.0)
-
-    def sweep() -> list[list[Outcome]]:
-        tell = {"note": said.append, "progress": lambda *how: seen.append(how)}
-        return Sweep(wanted, replications=2, file=file, **tell).measure()
-
-    found = sweep()
-    assert [[each.engine for each in outcomes] for outcomes in found] == [
-        ["lindley"] * 2,
-        ["world"] * 2,
-    ]
-    assert said == ["live: simulated by the agents themselves, which is slower"]
-    assert seen[-1][:2] == (4 * 60 * 4, 4 * 60 * 4)
-    assert sweep() == found, "they are in the file"
-    assert said[1:] == [f"4 of 4 runs are in {file} already"]
-
-
-def test_agents_are_named_once_and_chosen_agents_not_at_all() -> None:
-    said: list[str] = []
-    for engine in ("auto", "world"):
-        sweep = Sweep(points(policies=LIVING, queries=10), engine=engine, note=said.append)
-        assert len(sweep.measure()) == 6
-    assert said == ["live: simulated by the agents themselves, which is slower"]
-    for engine in ("kernel", "lindley"):
-        with pytest.raises(UsageError, match="only agents can follow it"):
-            Sweep(points(policies=LIVING), engine=engine)
-
-
-def test_what_agents_simulate_is_not_worth_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[object] = []
-
-    def make(_run: Run, *how: object) -> Outcome:
-        made.append(how[0])
-        return OUTCOME
-
-    monkeypatch.setattr(sweeps, "_made", make)
-    monkeypatch.setattr(sweeps, "is_available", lambda: True)
-    Sweep(points(policies=LIVING[1:2], queries=10**6)).measure()
-    assert made == [None, None]
-
-
 @pytest.mark.parametrize("engine", ["kernel", "lindley", "world"])
 def test_engines_can_be_chosen(engine: str) -> None:
     ((outcome,),) = Sweep(points(rates=(Rate(0.1),)), engine=engine).measure()
