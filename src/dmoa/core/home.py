@@ -40,6 +40,8 @@ _CODES: dict[str, FailureCode] = {
     "stopped": "unavailable",
 }
 
+HASTE = 0.5
+"""Share of a layer's time, at most, for peers to say how they stand."""
 DOUBTFUL = 2.0
 """A peer doubted more than this is not a measure of how long proposals take."""
 
@@ -104,7 +106,8 @@ class Home:
             self._seat(query, 0, self.node, now)
         elif stale := self.choice.unsure(drawn, now):
             query.drawn, query.probing = drawn, set(stale)
-            self.wants.wake(now + self.timing.probe, "probe", query.asked.query)
+            wait = min(self.timing.probe, HASTE * query.patience(now))
+            self.wants.wake(now + wait, "probe", query.asked.query)
             self._seat(query, 0, self.node, now)
             for node in stale:
                 self.wants.want(Send(node, Probe()))

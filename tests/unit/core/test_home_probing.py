@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dmoa.core.effects import Deliver, Fail, Send, Trace
+from dmoa.core.effects import Deliver, Send, Trace
 from dmoa.core.events import Abandoned
 from dmoa.core.limits import Timing
 from dmoa.core.messages import Farewell, Gossip, Probe
@@ -290,23 +290,31 @@ def test_a_word_that_is_no_news_is_an_answer_too() -> None:
 
 
 @pytest.mark.parametrize("policy", [PROBING, LIVE])
-@pytest.mark.parametrize("end", ["expired", "abandoned"])
-def test_what_ends_while_it_asks_leaves_nothing_behind(end: str, policy: Policy) -> None:
+def test_what_is_abandoned_while_it_asks_leaves_nothing_behind(policy: Policy) -> None:
     room = Room("abc", policy=policy, timing=Timing(probe=50.0, silence=500.0))
     room.warm(1.0)
     room.pass_time(2.0)
     query = room.ask("a", 1, 2, deadline=5.0)
     assert query_of(room, query).probing
-    if end == "abandoned":
-        room.tell("a", Abandoned(query))
-    else:
-        room.pass_time(5.0)
+    room.tell("a", Abandoned(query))
     room.stop("a")
     assert is_empty(room, "a")
     for peer in "bc":
         tells(room, peer)
     assert room.invited("a") == {}, "late words send nothing"
-    assert [type(each) for each in room.ends("a")] == ([] if end == "abandoned" else [Fail])
+    assert room.ends("a") == []
+
+
+@pytest.mark.parametrize("policy", [PROBING, LIVE])
+def test_the_silent_cost_a_short_query_half_of_its_layer_at_most(policy: Policy) -> None:
+    room = Room("abc", policy=policy, timing=Timing(probe=50.0, silence=500.0))
+    room.warm(0.01)
+    room.pass_time(2.0)
+    query = room.ask("a", 1, 2, deadline=4.0)
+    room.pass_time(0.9)
+    assert query_of(room, query).probing, "half of the layer's two seconds"
+    room.pass_time(0.2)
+    assert sorted(room.invited("a")) == ["b", "c"]
 
 
 def test_a_deadline_that_passes_while_it_asks_delivers_the_own_proposal() -> None:
