@@ -10,7 +10,7 @@ from dmoa.study.load.measured import Figures
 from dmoa.study.load.records import Log, Sample
 from dmoa.study.plots import Mark, Panel, Series
 
-_NODES = 12
+_NODES = 4
 """Of which each has a line of its own; more would not be told apart."""
 _POINTS = 400
 """Of one line."""
