@@ -29,7 +29,8 @@ class Choice:
         In a crowd, or short of time, the rest of the layers is left out.
         """
         asked = query.asked.mixture
-        plan = self.outlook.plan(asked, query.layer, query.expires - now, now)
+        others = self.outlook.bench.queue.own - 1
+        plan = self.outlook.plan(asked, query.layer, query.expires - now, now, others=others)
         query.plan = plan
         if query.layer > plan.mixture.layers:
             query.degraded.append(

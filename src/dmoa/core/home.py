@@ -80,7 +80,7 @@ class Home:
             self.wants.want(Fail(event.query, Refusal(code, detail, query.trace(now))))
             return
         self.usual = event.mixture
-        query.plan = self.outlook.plan(event.mixture, 1, seconds, now)
+        query.plan = self.outlook.plan(event.mixture, 1, seconds, now, others=queue.own)
         bound = self.outlook.bound(seconds, query.plan.mixture.layers)
         others = self.queries.values()
         refusal = enter(query, queue, others, bound, rest=gauge.rest, now=now)

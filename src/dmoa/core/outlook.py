@@ -17,7 +17,7 @@ from math import exp, log
 
 from dmoa.core.bench import Bench
 from dmoa.core.mixture import ALONE, Mixture
-from dmoa.core.policy import Policy, ladder, own_bound, rung
+from dmoa.core.policy import Policy, declines, ladder, own_bound, rung
 from dmoa.core.view import View
 
 NEAR = 0.15
@@ -103,10 +103,11 @@ class Outlook:
 
     # -- how deep ---------------------------------------------------------------------
 
-    def plan(self, asked: Mixture, layer: int, left: float, now: float) -> Plan:
+    def plan(self, asked: Mixture, layer: int, left: float, now: float, *, others: int = 0) -> Plan:
         """Find the deepest mixture that the network carries, from `layer` on.
 
-        By its load, and so that the answer is there within the `left` seconds.
+        By its load, and so that the answer is there within the `left` seconds; with many
+        `others` of the own queries under way it is smaller before one of them is refused.
         """
         policy, queue = self.policy, self.bench.queue
         if not (policy.adaptive or policy.spare):
@@ -118,11 +119,15 @@ class Outlook:
         index = rung([each.visits for each in steps], crowd)
         why = f"the network holds {crowd:.1f} jobs per slot" if index else ""
         while policy.timely and index < len(steps) - 1:
-            needs = self.seconds(max(steps[index].layers - layer + 1, 0), now)
-            if SURE * needs <= left:
+            layers = max(steps[index].layers - layer + 1, 0)
+            bound = own_bound(left, self.bench.gauge.pace, layers)
+            if SURE * self.seconds(layers, now) > left:
+                why = f"{left:.3g} s are left"
+            elif declines(others, bound):
+                why = f"{others} other queries of this node are under way"
+            else:
                 break
             index += 1
-            why = f"{left:.3g} s are left"
         return Plan(steps[index], crowd, why)
 
     def _ladder(self, asked: Mixture) -> tuple[Mixture, ...]:

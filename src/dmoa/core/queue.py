@@ -72,6 +72,11 @@ class Queue:
         """Jobs in service."""
         return len(self._serving)
 
+    @property
+    def own(self) -> int:
+        """Own queries that have a place."""
+        return len(self._places)
+
     def _fits(self, size: int) -> bool:
         taken = self._foreign + len(self._places)
         return taken < self._jobs and self._bytes + size <= self._size

@@ -30,7 +30,8 @@ def _standing(home: Home, query: Query, now: float) -> Standing:
 
 def given(home: Home, now: float) -> Mixture:
     """Tell the mixture that a query like the latest would get, were it asked now."""
-    return home.outlook.plan(home.usual, 1, home.timing.deadline, now).mixture
+    others = home.bench.queue.own
+    return home.outlook.plan(home.usual, 1, home.timing.deadline, now, others=others).mixture
 
 
 def bound(home: Home, now: float) -> int:

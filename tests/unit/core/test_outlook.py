@@ -180,6 +180,20 @@ def test_a_policy_without_deadlines_plans_by_the_crowd_alone() -> None:
 # -- how many of the user's --------------------------------------------------------------
 
 
+def test_a_mixture_is_smaller_before_an_own_query_is_refused() -> None:
+    outlook = Spot(LIVE).measured(1.0, 1.0).outlook
+    left = 60.0
+    bounds = {layers: outlook.bound(left, layers) for layers in (0, 1, 2)}
+    assert bounds == {0: 29, 1: 14, 2: 9}
+
+    def layers(others: int) -> int:
+        return outlook.plan(M2K3, 1, left, 0.0, others=others).mixture.layers
+
+    assert [layers(others) for others in (8, 9, 13, 14, 28, 99)] == [2, 1, 1, 0, 0, 0]
+    plan = outlook.plan(M2K3, 1, left, 0.0, others=9)
+    assert plan.why == "9 other queries of this node are under way"
+
+
 def test_own_queries_are_bounded_by_the_smaller_of_policy_and_deadline() -> None:
     timely = Policy(own_queries=10, timely=True)
     for policy, measured, expected in (
