@@ -315,5 +315,11 @@ def draw(report: Report, file: Path) -> None:
     from dmoa.study import plots
     from dmoa.study.load.picture import panels
 
-    found = panels(report.log, report.figures, report.beside, deadline=report.plan.deadline)
+    found = panels(
+        report.log,
+        report.arrivals.times,
+        report.figures,
+        report.beside,
+        deadline=report.plan.deadline,
+    )
     plots.lines(found, file, title=_title(report))

@@ -35,7 +35,7 @@ def log_of(nodes: int, *, longest: int = 3) -> Log:
 
 def drawn(log: Log, beside: Beside = SILENT, deadline: float | None = None) -> dict[str, Panel]:
     arrivals = Recorded(tuple(float(each) for each in range(20)), (0,) * 20)
-    found = panels(log, measure(log, arrivals), beside, deadline=deadline)
+    found = panels(log, arrivals.times, measure(log, arrivals), beside, deadline=deadline)
     return {each.title: each for each in found}
 
 
@@ -117,6 +117,17 @@ def test_it_can_be_drawn_even_of_next_to_nothing(tmp_path: Path) -> None:
     log = Log()
     log.meet(crew_of("n1", "n2"))
     log.query(query(0, due=0.0, status="failed"))
-    found = panels(log, measure(log, Recorded((0.0,), (0,))), SILENT, deadline=None)
+    found = panels(log, (0.0,), measure(log, Recorded((0.0,), (0,))), SILENT, deadline=None)
     plots.lines(found, tmp_path / "run.svg", title="x")
     assert (tmp_path / "run.svg").stat().st_size > 1000
+
+
+def test_what_has_no_end_was_asked_all_the_same() -> None:
+    log = Log()
+    log.meet(crew_of("n1", "n2"))
+    log.query(query(0, due=0.0))
+    arrivals = Recorded((0.0, 1.0, 2.0), (0, 1, 0))
+    found = panels(log, arrivals.times, measure(log, arrivals), SILENT, deadline=None)
+    asked = next(each for each in found if each.title == "Asked and refused").series[0]
+    width = asked.x[1] - asked.x[0] if len(asked.x) > 1 else 1.0
+    assert sum(asked.y) * width == pytest.approx(3.0)

@@ -17,17 +17,23 @@ _POINTS = 400
 _BINS = 40
 """Of refusals over time, at most; each is a second at least."""
 _TIME = "seconds since the test began"
+_OTHERS = ("expired", "failed", "dropped")
 _MEAN, _MOST = "mean of the nodes", "busiest node"
 
 
-def panels(log: Log, figures: Figures, beside: Beside, *, deadline: float | None) -> list[Panel]:
-    """Make the panels of one test; samples that are too many to see are left out."""
+def panels(
+    log: Log, due: Sequence[float], figures: Figures, beside: Beside, *, deadline: float | None
+) -> list[Panel]:
+    """Make the panels of one test, with when its queries were due (seconds).
+
+    Samples that are too many to see are left out.
+    """
     samples = log.samples[:: ceil(len(log.samples) / _POINTS) or 1]
     return [
         _latencies(figures, beside, deadline),
         _rho(samples),
         _depth(samples),
-        _refusals(log),
+        _refusals(log, due),
         _queues(samples, figures),  # last, as its many lines need what colours are left
     ]
 
@@ -86,22 +92,22 @@ def _depth(samples: Sequence[Sample]) -> Panel:
     return Panel("Depth in use", _TIME, "jobs per query", series)
 
 
-def _refusals(log: Log) -> Panel:
-    """Draw refusals and other queries without an answer, per second."""
+def _refusals(log: Log, due: Sequence[float]) -> Panel:
+    """Draw what was asked, refusals and other queries without an answer, per second."""
     end = max(log.left, 1.0)
     bins = min(_BINS, int(end))
     width = end / bins
     middles = [(place + 0.5) * width for place in range(bins)]
+    records = log.queries.values()
     series: list[Series] = []
-    for label, statuses in (
-        ("asked", None),
-        ("refused", ("refused",)),
-        ("late, failed or dropped", ("expired", "failed", "dropped")),
+    for label, times in (
+        ("asked", due),
+        ("refused", [each.due for each in records if each.status == "refused"]),
+        ("late, failed or dropped", [each.due for each in records if each.status in _OTHERS]),
     ):
         counts = [0.0] * bins
-        for each in log.queries.values():
-            if statuses is None or each.status in statuses:
-                counts[min(int(each.due / width), bins - 1)] += 1.0 / width
+        for time in times:
+            counts[min(int(time / width), bins - 1)] += 1.0 / width
         series.append(Series(label, middles, counts, plain=True))
     return Panel("Asked and refused", _TIME, "queries/s in the whole network", series)
 
