@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 MOST_NODES = 32
 _QUESTION = "Why is the sky blue?"
+_ALIKE = ("--hedge", "0")
+"""A spare proposer saves time where each node has a machine of its own. Here they share one, and
+it would take from the others what it saves."""
 
 
 @command(
@@ -55,7 +58,7 @@ def demo(
     _warn(nodes, mixture["layers"], mixture["fanout"])
     _prepare(dealt)
     said = Said()
-    with Fleet(dealt, keep=keep) as fleet:
+    with Fleet(dealt, keep=keep, options=_ALIKE) as fleet:
         _gather(fleet)
         shape = f"m{mixture['layers']}k{mixture['fanout']}"
         render.talk(f"{fleet.members[0].name} is asked: {question}")
