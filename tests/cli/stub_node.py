@@ -17,7 +17,7 @@ from dmoa.cli.up import stop_on_eof
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["up"])
-    for name in ("node", "model", "config", "realm", "port", "listen"):
+    for name in ("node", "model", "config", "realm", "port", "listen", "hedge"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--connect", action="append", default=[])
     parser.add_argument("--json", action="store_true", required=True)
@@ -38,7 +38,9 @@ def main() -> None:
     node.chats(answered("Of ", "scattering.", trace=TRACE | {"jobs": [LAST]}))
     if misdeed == "slow":
         node.pause = 60.0
-    sys.stdout.write(f'{{"node": "{known.node}", "url": "{node.url}", "model": "tiny"}}\n')
+    sys.stdout.write(
+        f'{{"node": "{known.node}", "url": "{node.url}", "model": "tiny", "listen": []}}\n'
+    )
     sys.stdout.flush()
     node.server.serve_forever(poll_interval=0.02)
 

@@ -40,7 +40,7 @@ if model == "large":
 node = ScriptedNode()
 peers = words.count("--connect")
 node.on("/health", {{"node": name, "peers": peers - 1 if model == "shy" else peers}})
-print(json.dumps({{"node": name, "url": node.url, "model": model}}), flush=True)
+print(json.dumps({{"node": name, "url": node.url, "model": model, "listen": []}}), flush=True)
 node.server.serve_forever(poll_interval=0.02)
 """
 
