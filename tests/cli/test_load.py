@@ -79,7 +79,9 @@ def test_what_was_measured_stands_beside_what_others_say(load: Load) -> None:
     result = load("--deadline", "60")
     assert result.exit_code == 0
     assert result.stdout.startswith("mode paper, 1 nodes, M=0, k=2: ")
-    headings = re.search(r"^ +measured +Theorem 1 +planner +worlds$", result.stdout, re.MULTILINE)
+    headings = re.search(
+        r"^ +measured +replay +Theorem 1 +planner +worlds$", result.stdout, re.MULTILINE
+    )
     assert headings is not None
     first = [line.split("  ")[0] for line in result.stdout.splitlines()]
     for name in ("offered", "goodput", "mean", "p50", "p95", "p99", "in time, 60 s", "busy, mean"):
