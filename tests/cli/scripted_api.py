@@ -115,6 +115,12 @@ def refused(message: str, code: str | None = None) -> bytes:
     return json.dumps({"error": problem}).encode()
 
 
+class PatientServer(ThreadingHTTPServer):
+    """Lets many connect at once, however busy the machine is."""
+
+    request_queue_size = 256
+
+
 class ScriptedNode:
     """Answers each path with what the test put there; keeps the bodies it got."""
 
@@ -143,7 +149,7 @@ class ScriptedNode:
 
             def log_message(self, *_: object) -> None: ...
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = PatientServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.on("/health", {"status": "ok", "node": "n1", "peers": 2})
 

@@ -59,6 +59,12 @@ def problem(status: int, code: str) -> Said:
     return status, {"error": {"message": "what was asked: secret", "code": code}}, {}
 
 
+class PatientServer(ThreadingHTTPServer):
+    """Lets many connect at once, however busy the machine is."""
+
+    request_queue_size = 256
+
+
 class StubNode:
     """One node: `say` tells what it answers to the body of a query, once `gate` is open."""
 
@@ -116,7 +122,7 @@ class StubNode:
 
             def log_message(self, *_: object) -> None: ...
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = PatientServer(("127.0.0.1", 0), Handler)
         self.server.block_on_close = False  # connections are kept alive
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
