@@ -199,7 +199,7 @@ async def test_what_is_not_answered_in_the_end_is_given_up(nodes: list[StubNode]
 async def test_nodes_are_looked_at_from_begin_to_end_and_at_the_marks(
     nodes: list[StubNode],
 ) -> None:
-    log = await ran(load_of([0, 0], [0.0, 0.2], marks=(0.1,)), nodes)
+    log = await ran(load_of([0, 0], [0.0, 1.5], marks=(0.1,)), nodes)
     moments = [each.at for each in log.samples]
     assert moments == sorted(moments)
     assert len(moments) == 3
