@@ -19,7 +19,7 @@ from openai import AsyncOpenAI
 from dmoa.api.app import create_app
 from dmoa.backends.fake import FakeBackend
 from dmoa.core.job import Completion, Prompt
-from dmoa.core.limits import Limits
+from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
 from dmoa.core.policy import PAPER, Policy
@@ -105,6 +105,10 @@ class Room:
         return self.active == 0 and self.jobs == 0
 
 
+STEADFAST = Timing(silence=60.0)
+"""Nobody is thought dead because a busy machine stood still for some seconds."""
+
+
 @asynccontextmanager
 async def opened(  # noqa: PLR0913 - the settings of a network
     *names: str,
@@ -129,6 +133,7 @@ async def opened(  # noqa: PLR0913 - the settings of a network
             fake,
             mixture=mixture,
             limits=limits,
+            timing=STEADFAST,
             policy=policy,
             rng=Random(name),
             url=f"http://{name}",
