@@ -289,11 +289,6 @@ def doubt_without_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(View, "judge", harsh)
 
 
-def wait_for_the_slowest(patch: pytest.MonkeyPatch) -> None:
-    """A layer is waited for to the end of its share, whatever was measured."""
-    patch.setattr(Outlook, "patience", lambda _self, share, _expected: share)
-
-
 def miscount_the_position(patch: pytest.MonkeyPatch) -> None:
     """The place in the queue is told as if it were first come, first served."""
 
@@ -358,7 +353,6 @@ LIVING = [
     forget_the_bound_while_nothing_is_measured,
     doubt_nobody,
     doubt_without_end,
-    wait_for_the_slowest,
 ]
 """Bugs of what goes by what agents measure, which other worlds need not be asked for."""
 
