@@ -6,19 +6,14 @@ that was killed at most the last line is torn. No line holds text of a prompt or
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self, cast
 
 import msgspec
 
 from dmoa.errors import UsageError
-from dmoa.study.ledger import Ledger
-
-FORMAT = 1
-"""Of the lines; another one is not read."""
+from dmoa.study.lines import Lines
 
 Status = str
 """How a query ended: one of `STATUSES`."""
@@ -175,47 +170,6 @@ def _listed(crew: Crew) -> str:
     return ", ".join(f"{name} ({mode})" for name, mode in pairs)
 
 
-class _Lines(Ledger):
-    """The lines of a file, read and locked as those of a ledger are."""
-
-    rows: list[dict[str, Any]]
-
-    def __enter__(self) -> Self:
-        """Read what is there, and keep others from writing to it."""
-        self.rows = []
-        return super().__enter__()
-
-    def _take(self, number: int, line: bytes) -> None:
-        try:
-            found: object = json.loads(line)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict) or "kind" not in found or "dmoa" not in found:
-            raise self._foreign(number)
-        row = cast("dict[str, Any]", found)
-        if row.get("format") != FORMAT:
-            raise UsageError(
-                f"{self.file}, line {number}: was written by dmoa {row['dmoa']}, which this one "
-                "does not read",
-                hint="name another file",
-            )
-        self.rows.append(row)
-
-    def add(self, kind: str, what: Any) -> None:
-        """Add a line; the system has it, though not yet the disk, when this returns.
-
-        Waiting for the disk would hold up the queries that are due.
-        """
-        assert self._open is not None, "the file is open while a test runs"
-        if self.torn:
-            self._open.truncate(self._end)
-            self.torn = False
-        begin = {"dmoa": version("dmoa"), "format": FORMAT, "kind": kind}
-        line = begin | cast("dict[str, Any]", msgspec.to_builtins(what))
-        self._open.write(json.dumps(line, allow_nan=False).encode() + b"\n")
-        self._open.flush()
-
-
 class FileLog(Log):
     """A log that is also a file, and goes on where the file ends; open it within a `with`.
 
@@ -227,7 +181,7 @@ class FileLog(Log):
         super().__init__()
         self.file = file
         self._settings = settings
-        self._lines = _Lines(file)
+        self._lines = Lines(file)
 
     def __enter__(self) -> Self:
         """Read what is there."""
