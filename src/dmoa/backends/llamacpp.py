@@ -32,9 +32,14 @@ _SEEDS: Final = 1 << 32
 # Proposers need to differ; a small model strays, and repeats itself, when left alone.
 _SMALL: Final[dict[str, dict[str, object]]] = {
     "proposer": {"temperature": 0.7, "top_p": 0.9, "min_p": 0.1, "repeat_penalty": 1.1},
+    "ranker": {},
     "aggregator": {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1},
 }
-_LARGE: Final[dict[str, dict[str, object]]] = {"proposer": {"temperature": 0.7}, "aggregator": {}}
+_LARGE: Final[dict[str, dict[str, object]]] = {
+    "proposer": {"temperature": 0.7},
+    "ranker": {},
+    "aggregator": {},
+}
 
 
 class LlamaBackend:

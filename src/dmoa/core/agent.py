@@ -254,6 +254,8 @@ class Agent:
         proposal = Proposal(job, completion, queued, service)
         if entry.job.role == "proposer":
             self._home.proposed(self.node, proposal, now)
+        elif entry.job.role == "ranker":
+            self._home.ranked(proposal, entry.unread, now)
         else:
             self._home.aggregated(proposal, entry.unread, now)
 

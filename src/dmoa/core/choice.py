@@ -1,15 +1,19 @@
-"""Whom a home asks for the proposals of a layer, and how many."""
+"""Whom a home asks for the proposals of a layer, how many, and what it learns of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
 
-from dmoa.core.names import NodeId
+from dmoa.core.effects import Outcome
+from dmoa.core.names import JobId, NodeId
 from dmoa.core.outlook import Outlook
 from dmoa.core.policy import Policy, needed, spares
 from dmoa.core.query import Query
 from dmoa.core.view import View
+
+DOUBTFUL = 2.0
+"""A peer doubted more than this is not a measure of how long proposals take."""
 
 
 @dataclass(slots=True)
@@ -39,7 +43,7 @@ class Choice:
             query.layer = query.layers + 1
             return []
         wanted = plan.mixture.fanout
-        if not wanted:
+        if not wanted or query.recipe.own:
             return []
         count = wanted + spares(self.policy.spare, plan.crowd)
         if self.policy.choice == "loaded":
@@ -66,7 +70,10 @@ class Choice:
         """Choose whom to ask of those drawn, with the seconds that each is expected to take."""
         wanted = query.plan.mixture.fanout
         count = wanted + spares(self.policy.spare, query.plan.crowd) if wanted else 0
-        if self.policy.choice == "loaded":
+        if query.recipe.own:
+            count = wanted  # a spare would take the slot of one that is wanted
+            chosen = [(query.home, self.outlook.own(now))] * wanted
+        elif self.policy.choice == "loaded":
             chosen = self.view.lightest(drawn, count, now)
         else:
             chosen = [(node, 0.0) for node in drawn]
@@ -87,3 +94,21 @@ class Choice:
             drawn = self.view.candidates(1, now, self.rng, query.seated)
             return self.view.lightest(drawn, 1, now)
         return [(node, 0.0) for node in self.view.sample(1, now, self.rng, query.seated)]
+
+    def judge(self, query: Query, job: JobId, now: float, outcome: Outcome) -> None:
+        """Learn from how long a proposal took, or was waited for in vain.
+
+        To wait in vain for less than was expected teaches nothing: so it goes where the user
+        leaves, the deadline is near, or enough others were quicker. To wait for longer does:
+        a peer that is always the one to spare may well be hung.
+        """
+        expected, node = query.expected.get(job, 0.0), query.pending[job]
+        if not self.policy.learning or expected <= 0.0 or query.aggregating:
+            return
+        ratio = (now - query.began - query.visits[job].sent) / expected
+        if outcome != "ok" and ratio < 1.0:
+            return
+        if node != query.home:
+            self.view.judge(node, ratio, now)
+        if outcome == "ok" or (outcome == "late" and self.view.doubt(node, now) < DOUBTFUL):
+            self.outlook.proposed(ratio)

@@ -23,6 +23,9 @@ def beyond(query: Query, limits: Limits) -> tuple[FailureCode, str] | None:
         return "too_long", f"the conversation has {query.conversation} of {most} bytes allowed"
     if query.size > limits.queue_bytes:
         return "too_long", f"with its proposals this query could grow to {query.size} bytes"
+    if query.places > limits.queue_jobs:
+        most = limits.queue_jobs
+        return "refused", f"this query has {query.places} jobs at once here, and {most} may wait"
     return None
 
 
@@ -36,7 +39,7 @@ def enter(  # noqa: PLR0913  (who it is, and who is there)
     when a place will be free.
     """
     crowded = declines(len(others), bound)
-    if not crowded and queue.reserve(query.asked.query, query.size):
+    if not crowded and queue.reserve(query.asked.query, query.size, query.places):
         return None
     detail = f"this node is full: its queue holds {len(queue)} jobs"
     if crowded:

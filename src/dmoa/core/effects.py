@@ -10,6 +10,7 @@ from dmoa.core.job import Completion, Job, Prompt
 from dmoa.core.messages import Message
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId, Role
+from dmoa.core.recipe import PAPER_RECIPE, Recipe
 
 Outcome = Literal["pending", "ok", "declined", "lost", "late", "failed", "spared"]
 """How a job stands; `spared` was not needed any more, as the policy has it."""
@@ -54,16 +55,18 @@ class Trace:
     seconds: float
     position: int = 0
     expected_seconds: float = 0.0
+    recipe: Recipe = PAPER_RECIPE
 
     @property
     def path(self) -> tuple[Visit, ...]:
-        """List the jobs that the answer waited for: of each layer the last that came in."""
-        last: dict[int, Visit] = {}
+        """List the jobs that the answer waited for: of each stage the last that came in."""
+        last: dict[tuple[int, Role], Visit] = {}
         for visit in self.jobs:
-            known = last.get(visit.layer)
+            stage = (visit.layer, visit.role)
+            known = last.get(stage)
             if visit.outcome == "ok" and (known is None or visit.ended > known.ended):
-                last[visit.layer] = visit
-        return tuple(last[layer] for layer in sorted(last))
+                last[stage] = visit
+        return tuple(sorted(last.values(), key=lambda visit: visit.ended))
 
     @property
     def queued_seconds(self) -> float:
@@ -119,12 +122,20 @@ class Census:
     served: int
 
 
+Source = Literal["aggregator", "proposal", "chosen"]
+"""Who wrote an answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The one answer of a query; `source` is `proposal` where aggregation failed."""
+    """The one answer of a query, and who wrote it.
+
+    `source` is `proposal` where aggregation failed, and `chosen` where the recipe wants no
+    aggregation: the best of the proposals, or one that all agree with.
+    """
 
     completion: Completion
-    source: Literal["aggregator", "proposal"]
+    source: Source
     trace: Trace
 
     @property

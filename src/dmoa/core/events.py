@@ -8,6 +8,7 @@ from dmoa.core.job import Completion, Fault, Sampling, Turn
 from dmoa.core.messages import Message
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
+from dmoa.core.recipe import PAPER_RECIPE, Recipe
 
 _USUAL = Sampling()
 
@@ -27,6 +28,7 @@ class Asked:
     deadline: float | None = None
     options: str = ""
     notes: tuple[str, ...] = ()
+    recipe: Recipe = PAPER_RECIPE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ service_time * visits * arrival_rate, and like it may exceed 1.
 from __future__ import annotations
 
 from math import exp
+from typing import get_args
 
 from dmoa.core.names import Role
 
@@ -77,7 +78,7 @@ class Gauge:
         self._all = Mean()
         self._full = Mean()
         self._squares = Mean()
-        self._by_role: dict[Role, Mean] = {"proposer": Mean(), "aggregator": Mean()}
+        self._by_role: dict[Role, Mean] = {role: Mean() for role in get_args(Role)}
 
     def advance(self, now: float) -> None:
         """Let time pass with the queue as it is."""

@@ -16,18 +16,19 @@ from dmoa.core.effects import (
     Refusal,
     Report,
     Send,
+    Source,
 )
 from dmoa.core.events import Asked
-from dmoa.core.job import Fault
+from dmoa.core.job import Completion, Fault
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import Decline, Probe, Proposal, Propose, Withdraw
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId, job_name
 from dmoa.core.outlook import Outlook
 from dmoa.core.policy import Policy
-from dmoa.core.prompts import most_agreed
 from dmoa.core.query import Foreseen, Query
 from dmoa.core.queue import Entry
+from dmoa.core.ranking import most_agreed, read_ranking
 from dmoa.core.view import View
 from dmoa.core.wants import Wants
 
@@ -42,8 +43,6 @@ _CODES: dict[str, FailureCode] = {
 
 HASTE = 0.5
 """Share of a layer's time, at most, for peers to say how they stand."""
-DOUBTFUL = 2.0
-"""A peer doubted more than this is not a measure of how long proposals take."""
 
 
 @dataclass(slots=True)
@@ -81,7 +80,7 @@ class Home:
             return
         self.usual = event.mixture
         query.plan = self.outlook.plan(event.mixture, 1, seconds, now, others=queue.own)
-        bound = self.outlook.bound(seconds, query.plan.mixture.layers)
+        bound = self.outlook.bound(seconds, query.serial(query.plan.mixture))
         others = self.queries.values()
         refusal = enter(query, queue, others, bound, rest=gauge.rest, now=now)
         if refusal is not None:
@@ -97,13 +96,20 @@ class Home:
         outcome: Outcome = "spared" if query.settled else "late"
         for job in list(query.pending):
             self._dismiss(query, job, outcome, now)
-        query.turn_over()
+        agreed = query.turn_over()
         self.wants.unwake("layer", query.asked.query)
+        if agreed:
+            query.arrange()
+            self._choose(query, now)
+            return
         drawn = [] if query.aggregating else self.choice.draw(query, now)
         self._foresee(query, now)
         query.ends = now + query.patience(now)
-        if query.aggregating:
-            self._seat(query, 0, self.node, now)
+        if query.aggregating and query.unranked:
+            query.ranked = True
+            self._seat(query, 1, self.node, now)
+        elif query.aggregating:
+            self._conclude(query, now)
         elif stale := self.choice.unsure(drawn, now):
             query.drawn, query.probing = drawn, set(stale)
             wait = min(self.timing.probe, HASTE * query.patience(now))
@@ -196,7 +202,7 @@ class Home:
             self.ended(sender, message.job, "failed", now, "an empty proposal")
             return
         del self.seats[message.job]
-        self._judge(query, message.job, now, "ok")
+        self.choice.judge(query, message.job, now, "ok")
         visit = query.take(
             message.job, message.completion, message.queued_seconds, message.service_seconds, now
         )
@@ -224,24 +230,6 @@ class Home:
             query.expected[job_name(query.asked.query, query.layer, seat)] = seconds
         if query.settled:
             self.advance(query, now)
-
-    def _judge(self, query: Query, job: JobId, now: float, outcome: Outcome) -> None:
-        """Learn from how long a proposal took, or was waited for in vain.
-
-        To wait in vain for less than was expected teaches nothing: so it goes where the user
-        leaves, the deadline is near, or enough others were quicker. To wait for longer does:
-        a peer that is always the one to spare may well be hung.
-        """
-        expected, node = query.expected.get(job, 0.0), query.pending[job]
-        if not self.policy.learning or expected <= 0.0 or query.aggregating:
-            return
-        ratio = (now - query.began - query.visits[job].sent) / expected
-        if outcome != "ok" and ratio < 1.0:
-            return
-        if node != self.node:
-            self.view.judge(node, ratio, now)
-        if outcome == "ok" or (outcome == "late" and self.view.doubt(node, now) < DOUBTFUL):
-            self.outlook.proposed(ratio)
 
     def declined(self, sender: NodeId, message: Decline, now: float) -> None:
         """A peer does not take a job: remember why, and go on without it, or with another."""
@@ -276,24 +264,61 @@ class Home:
         if unread:
             query.degraded.append(f"unread: {unread} of {len(query.kept)} proposals did not fit")
         visit = query.take(job, completion, message.queued_seconds, message.service_seconds, now)
-        for each in query.foreseen:
-            self.outlook.answered(each.layers, each.naive, now - each.at)
         self.wants.want(Report(query.asked.query, visit))
-        answer = Answer(completion, "aggregator", query.trace(now))
-        self.wants.want(Deliver(query.asked.query, answer))
-        self._forget(query)
+        self._answer(query, completion, "aggregator", now)
+
+    def ranked(self, message: Proposal, unread: int, now: float) -> None:
+        """Go on with the proposals as the own model ranked them, or else as they agree."""
+        query = self._seated(self.node, message.job)
+        if query is None:
+            return
+        del self.seats[message.job]
+        visit = query.take(
+            message.job, message.completion, message.queued_seconds, message.service_seconds, now
+        )
+        self.wants.want(Report(query.asked.query, visit))
+        order = read_ranking(message.completion.text, len(query.kept))
+        if order is None or unread:
+            why = f"{unread} did not fit" if unread else "the own model gave no ranking"
+            query.degraded.append(f"unranked: {why}; the proposals are ordered as they agree")
+        query.arrange(None if unread else order)
+        self._conclude(query, now)
 
     def faltered(self, job: JobId, fault: Fault, now: float) -> None:
         """Go on without the own model's part: a proposal less, or no aggregation."""
         query = self._seated(self.node, job)
         if query is None:
             return
-        if query.aggregating:
+        if query.visits[job].role == "ranker":
+            del self.seats[job]
+            visit = query.end(job, "failed", now, fault.detail or fault.code)
+            self.wants.want(Report(query.asked.query, visit))
+            query.arrange()
+            self._conclude(query, now)
+        elif query.aggregating:
             self._unaggregated(query, job, fault, now)
         else:
             self.ended(self.node, job, "failed", now, fault.detail or fault.code)
 
     # -- how it ends -------------------------------------------------------------------
+
+    def _conclude(self, query: Query, now: float) -> None:
+        """All layers are over: aggregate, or answer with the best proposal where that is wanted."""
+        if query.recipe.best and query.kept:
+            self._choose(query, now)
+        else:
+            self._seat(query, 0, self.node, now)
+
+    def _choose(self, query: Query, now: float) -> None:
+        self._answer(query, query.kept[0].completion, "chosen", now)
+
+    def _answer(self, query: Query, completion: Completion, source: Source, now: float) -> None:
+        """Deliver an answer that came as it was planned, and learn how long it took."""
+        for each in query.foreseen:
+            self.outlook.answered(each.layers, each.naive, now - each.at)
+        answer = Answer(completion, source, query.trace(now))
+        self.wants.want(Deliver(query.asked.query, answer))
+        self._forget(query)
 
     def _unaggregated(self, query: Query, job: JobId, fault: Fault, now: float) -> None:
         del self.seats[job]
@@ -335,7 +360,7 @@ class Home:
         """End a pending seat from here: nobody need work on it any more."""
         node = query.pending[job]
         if outcome in {"late", "spared"}:
-            self._judge(query, job, now, outcome)
+            self.choice.judge(query, job, now, outcome)
         del self.seats[job]
         visit = query.end(job, outcome, now, detail, missed=outcome != "spared")
         self.wants.want(Report(query.asked.query, visit))

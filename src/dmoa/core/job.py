@@ -50,7 +50,7 @@ class Job:
     of the layer before, empty in layer 1. `patience` is in seconds from the moment
     the job is sent, `age` the seconds since its query was asked: clocks of different
     machines are never compared. `options` is a JSON object of further request fields for
-    the backend, or empty.
+    the backend, or empty. `seed` lays the first proposal out as the model's own answer.
     """
 
     id: JobId
@@ -64,6 +64,7 @@ class Job:
     patience: float
     options: str = ""
     age: float = 0.0
+    seed: bool = False
 
     @property
     def size(self) -> int:
@@ -128,7 +129,8 @@ class Profile:
     `context_tokens` is the context of one slot. `proposal_tokens` and `answer_tokens`
     are the default lengths of a proposal and an answer. `layout` chooses the
     instruction of an aggregator: `full` is the paper's, `short` measured better for
-    models below a billion parameters.
+    models below a billion parameters. `persona` is who the model is to be where it proposes,
+    or answers alone: it opens the system message.
     """
 
     model: str
@@ -137,3 +139,4 @@ class Profile:
     proposal_tokens: int = 512
     answer_tokens: int = 1024
     layout: Literal["full", "short"] = "full"
+    persona: str = ""

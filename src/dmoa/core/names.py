@@ -9,8 +9,9 @@ NodeId = NewType("NodeId", str)
 QueryId = NewType("QueryId", str)
 JobId = NewType("JobId", str)
 
-Role = Literal["proposer", "aggregator"]
-"""The role of one *job*, never of a node: every node plays both."""
+Role = Literal["proposer", "ranker", "aggregator"]
+"""The role of one *job*, never of a node: every node plays all. Rankers and aggregators are
+home's own."""
 
 SPEAKERS = ("system", "user", "assistant", "tool")
 """Who can speak a turn. Chat templates put the word among their control tokens, so that no

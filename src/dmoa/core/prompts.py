@@ -3,7 +3,13 @@
 Layout: one system message that holds, in this order, the constant instruction, the
 user's own system text and the numbered proposals; then the user's conversation as it
 is, turn by turn. What is constant comes first, byte for byte, so that a backend's
-prefix cache meets it again; what changes last (the proposals) comes last.
+prefix cache meets it again; what changes last (the proposals) comes last. In the `seed`
+layout the first proposal follows the conversation as the model's own answer, and a last
+turn of the user asks to improve it, with the other proposals beside. A ranker gets the
+conversation and the proposals in one turn, for it is not to answer.
+
+A node's `persona` opens the system message of what its model proposes, and of what it
+answers alone; an aggregator has none, as it is to weigh the proposals.
 
 Budget: tokens are estimated from bytes, on the safe side. Where a backend still finds
 the prompt too long, the agent renders it again with a larger `squeeze`.
@@ -34,6 +40,21 @@ INSTRUCTION_SHORT = (
     "You are a helpful assistant. Here are answers from other assistants. Some may be wrong."
 )
 """For models below a billion parameters, which do better with fewer words."""
+
+RANKING = (
+    "You compare answers. Below are a conversation and numbered answers to its last message. "
+    "Judge how correct and helpful each answer is."
+)
+"""What a ranker is told first."""
+_RANK = (
+    "Reply with the numbers of the answers, the best first, separated by commas, and with "
+    "nothing else."
+)
+RANKING_TOKENS = 48
+"""Of a ranking: numbers and commas."""
+_SEED = "Improve your answer. Correct what is wrong in it, and keep what is right."
+_BESIDE = "Other assistants answered so; some of it may be wrong:"
+_WHOLE = "Reply with the improved answer alone."
 
 _CLOSING = {
     "full": "",
@@ -118,7 +139,9 @@ def _fitted(proposals: Sequence[str], budget: int, most: int, squeeze: int) -> l
 
 
 def _length(job: Job, profile: Profile, limits: Limits, squeeze: int) -> int:
-    """Choose how many tokens the model may write, for a proposal or an answer."""
+    """Choose how many tokens the model may write, for a proposal, a ranking or an answer."""
+    if job.role == "ranker":
+        return RANKING_TOKENS
     usual = profile.proposal_tokens if job.role == "proposer" else profile.answer_tokens
     asked = job.sampling.max_tokens
     if asked is None:
@@ -135,48 +158,50 @@ def render(job: Job, profile: Profile, limits: Limits, *, squeeze: int = 0) -> P
     """
     turns = [replace(turn, content=neutralise(turn.content)) for turn in job.turns]
     length = _length(job, profile, limits, squeeze)
+    own = turns.pop(0).content if turns and turns[0].role == "system" else ""
+    if profile.persona and (job.role == "proposer" or not job.proposals):
+        own = f"{profile.persona}\n\n{own}" if own else profile.persona
+    frame = _frame(job, profile, own)
     kept: list[str] = []
     if job.proposals and squeeze < SQUEEZES:
-        own = turns.pop(0).content if turns and turns[0].role == "system" else ""
-        opening = _OPENING[profile.layout] + (f"\n\n{own}\n" if own else "")
-        closing = _CLOSING[profile.layout]
-        spent = estimate_tokens(opening + closing) + TURN_TOKENS
+        spent = estimate_tokens(frame) + TURN_TOKENS
         spent += sum(estimate_tokens(turn.content) + TURN_TOKENS for turn in turns)
         reserve = min(length, profile.context_tokens // 2)
         room = profile.context_tokens - reserve - spent - TURN_TOKENS * len(job.proposals)
-        kept = _fitted(
-            [neutralise(text) for text in job.proposals], room, limits.proposal_tokens, squeeze
-        )
-        listed = "".join(
-            f"\n{number}. {text}" for number, text in enumerate(filter(None, kept), start=1)
-        )
-        if listed:
-            turns.insert(0, Turn("system", opening + listed + closing))
-            left = profile.context_tokens - spent - estimate_tokens(listed)
-            length = min(length, max(reserve, left))
-        elif own:
-            turns.insert(0, Turn("system", own))
+        texts = [neutralise(text) for text in job.proposals]
+        kept = list(filter(None, _fitted(texts, room, limits.proposal_tokens, squeeze)))
+        left = profile.context_tokens - spent - sum(estimate_tokens(text) + 2 for text in kept)
+        length = min(length, max(reserve, left)) if kept else length
     sampling = replace(job.sampling, max_tokens=length)
-    unread = len(job.proposals) - sum(map(bool, kept))
-    return Prompt(job.role, tuple(turns), sampling, job.options, unread)
+    laid = _laid(job, profile, own, turns, kept)
+    return Prompt(job.role, tuple(laid), sampling, job.options, len(job.proposals) - len(kept))
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.lower().split())
+def _frame(job: Job, profile: Profile, own: str) -> str:
+    """Tell all that stands around the proposals, for its length."""
+    if job.role == "ranker":
+        return f"{RANKING}\n\n{own}\n{_RANK}"
+    if job.seed:
+        return f"{own}\n{_SEED}\n{_BESIDE}\n{_WHOLE}"
+    return f"{_OPENING[profile.layout]}\n\n{own}\n{_CLOSING[profile.layout]}"
 
 
-def most_agreed(proposals: Sequence[str]) -> int:
-    """Find the proposal most like the others (mean Jaccard likeness of words); ties: first.
+def _laid(job: Job, profile: Profile, own: str, turns: list[Turn], kept: list[str]) -> list[Turn]:
+    """Lay a prompt out: the conversation, with the proposals where they are to stand."""
+    if job.role == "ranker":
+        said = "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
+        asked = f"{own}\n\n{said}" if own else said
+        text = f"Conversation:\n{asked}\n\nAnswers:{_listed(kept)}\n\n{_RANK}"
+        return [Turn("system", RANKING), Turn("user", text)]
+    if not kept:
+        return [Turn("system", own), *turns] if own else turns
+    if job.seed:
+        beside = f" {_BESIDE}{_listed(kept[1:])}\n\n{_WHOLE}" if kept[1:] else f" {_WHOLE}"
+        seeded = [*turns, Turn("assistant", kept[0]), Turn("user", _SEED + beside)]
+        return [Turn("system", own), *seeded] if own else seeded
+    opening = _OPENING[profile.layout] + (f"\n\n{own}\n" if own else "")
+    return [Turn("system", opening + _listed(kept) + _CLOSING[profile.layout]), *turns]
 
-    This is what is returned where no aggregator could judge.
-    """
-    bags = [_words(text) for text in proposals]
 
-    def likeness(index: int) -> float:
-        return sum(
-            len(bags[index] & bag) / len(bags[index] | bag)
-            for other, bag in enumerate(bags)
-            if other != index and (bags[index] or bag)
-        )
-
-    return max(range(len(proposals)), key=lambda index: (likeness(index), -index))
+def _listed(texts: Sequence[str]) -> str:
+    return "".join(f"\n{number}. {text}" for number, text in enumerate(texts, start=1))

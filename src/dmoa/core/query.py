@@ -6,12 +6,13 @@ peers drawn afresh. A seat is pending until its job ends (ok, declined, lost, fa
 or the layer's patience does (late). The layer is over when no seat is pending, or when as
 many proposals are in as the policy waits for (the rest is spared). Its proposals, in the
 order of their arrival, are what the next layer reads; a layer that brings none leaves those
-of the layer before in force.
+of the layer before in force. A recipe may want them ranked before they are used, by home's
+model, and may end the query with the best of them, or with one that all agree with.
 
 ```text
-asked -> layer 1 -> ... -> layer M -> aggregating -> delivered
-           |                   |            |
-           +-------------------+------------+--> refused, delivered degraded, abandoned
+asked -> layer 1 -> ... -> layer M -> (ranking) -> aggregating -> delivered
+           |                   |          |             |
+           +-------------------+----------+-------------+--> refused, degraded, abandoned
 ```
 """
 
@@ -23,9 +24,15 @@ from dmoa.core.effects import Outcome, Trace, Visit
 from dmoa.core.events import Asked
 from dmoa.core.job import Completion, Job, Sampling, Turn
 from dmoa.core.limits import Limits
+from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, Role, job_name
 from dmoa.core.outlook import NOTHING, Plan
 from dmoa.core.prompts import cut_bytes
+from dmoa.core.ranking import agree, better_half, by_agreement
+from dmoa.core.recipe import Recipe
+
+_WHERE: dict[Role, str] = {"aggregator": "the aggregation", "ranker": "the ranking"}
+"""Where a job was missed, if not in a layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,8 @@ class Query:
 
     In the layer under way `probing` are those that were asked how they stand, of those that
     were `drawn`, and `expected` the seconds until each proposal. `first` is the first own
-    job, `position` its place when it was asked. `foreseen` holds what was expected at each
+    job, `position` its place when it was asked; `ranked` tells that a ranking was asked for.
+    `foreseen` holds what was expected at each
     stage, as far as it went as planned; `forecast` what was told when it was asked.
     """
 
@@ -84,6 +92,7 @@ class Query:
     forecast: float = 0.0
     expected: dict[JobId, float] = field(default_factory=dict[JobId, float])
     foreseen: list[Foreseen] = field(default_factory=list[Foreseen])
+    ranked: bool = False
     pending: dict[JobId, NodeId] = field(default_factory=dict[JobId, NodeId])
     visits: dict[JobId, Visit] = field(default_factory=dict[JobId, Visit])
     fresh: list[Kept] = field(default_factory=list[Kept])
@@ -96,9 +105,24 @@ class Query:
         return self.asked.mixture.layers
 
     @property
+    def recipe(self) -> Recipe:
+        """How its proposals are made and used."""
+        return self.asked.recipe
+
+    @property
     def aggregating(self) -> bool:
-        """Tell whether the last job, home's own aggregation, is under way."""
+        """Tell whether all layers are over: home's own aggregation, or ranking, is under way."""
         return self.layer > self.layers
+
+    @property
+    def places(self) -> int:
+        """Count the jobs that it may have waiting at home at once."""
+        return self.asked.mixture.fanout + 1 if self.recipe.own and self.layers else 1
+
+    def serial(self, mixture: Mixture) -> int:
+        """Count the jobs that it brings its home, beside the last one, with such a mixture."""
+        own = mixture.fanout + 1 if self.recipe.own else 1
+        return own * mixture.layers + self.recipe.rank
 
     @property
     def conversation(self) -> int:
@@ -136,8 +160,13 @@ class Query:
         return [visit.node for visit in self.visits.values() if visit.layer == self.layer]
 
     def job(self, seat: int, node: NodeId, now: float) -> Job:
-        """Seat a node in the layer under way, and make its job."""
-        role: Role = "aggregator" if self.aggregating else "proposer"
+        """Seat a node in the layer under way, and make its job.
+
+        Once all layers are over, home aggregates at seat 0, and ranks at any other.
+        """
+        role: Role = "proposer"
+        if self.aggregating:
+            role = "ranker" if seat else "aggregator"
         job = Job(
             id=job_name(self.asked.query, self.layer, seat),
             query=self.asked.query,
@@ -150,6 +179,7 @@ class Query:
             patience=max(0.0, self.ends - now),
             options=self.asked.options if role == "aggregator" else "",
             age=now - self.began,
+            seed=self.recipe.seed and role == "aggregator" and bool(self.kept),
         )
         self.pending[job.id] = node
         self.visits[job.id] = Visit(
@@ -173,7 +203,7 @@ class Query:
         if role == "aggregator":
             return chosen
         seed = None if chosen.seed is None else (chosen.seed + 1000 * self.layer + seat) % 2**31
-        return Sampling(seed=seed)
+        return Sampling(seed=seed, temperature=0.0 if role == "ranker" else None)
 
     def end(
         self, job: JobId, outcome: Outcome, now: float, detail: str = "", *, missed: bool = True
@@ -188,7 +218,7 @@ class Query:
         )
         self.visits[job] = visit
         if missed:
-            where = "the aggregation" if visit.role == "aggregator" else f"layer {visit.layer}"
+            where = _WHERE.get(visit.role, f"layer {visit.layer}")
             self.degraded.append(
                 f"{outcome}: {node} in {where}" + (f" ({visit.detail})" if detail else "")
             )
@@ -219,15 +249,40 @@ class Query:
             self.fresh.append(Kept(node, as_proposal(completion, self.limits)))
         return visit
 
-    def turn_over(self) -> None:
-        """End the layer: what it brought, if anything, is what the next job reads."""
+    def turn_over(self) -> bool:
+        """End the layer: what it brought, if anything, is what the next job reads.
+
+        True where that ends the query, as the recipe has it: all proposals say the same.
+        """
+        over = bool(self.fresh) and self.recipe.agree and agree(self._texts(self.fresh))
         if self.fresh:
             self.kept, self.fresh = self.fresh, []
+            if self.recipe.orders and not (self.recipe.rank and self.layer >= self.layers):
+                self.arrange()
         self.layer += 1
         self.retried = 0
         self.probing.clear()
         self.drawn = []
         self.expected.clear()
+        return over
+
+    @property
+    def unranked(self) -> bool:
+        """Tell whether a ranking has still to be asked for."""
+        return self.recipe.rank and not self.ranked and len(self.kept) > 1
+
+    def arrange(self, order: list[int] | None = None) -> None:
+        """Put the kept proposals in an order, the best first, and keep what the recipe keeps.
+
+        Without an order those go first that are most like the others.
+        """
+        order = by_agreement(self._texts(self.kept)) if order is None else order
+        count = better_half(len(order)) if self.recipe.select else len(order)
+        self.kept = [self.kept[index] for index in order[:count]]
+
+    @staticmethod
+    def _texts(kept: list[Kept]) -> list[str]:
+        return [each.completion.text for each in kept]
 
     def trace(self, now: float) -> Trace:
         """Tell what happened so far."""
@@ -240,4 +295,5 @@ class Query:
             seconds=now - self.began,
             position=self.position,
             expected_seconds=self.forecast,
+            recipe=self.recipe,
         )

@@ -1,9 +1,9 @@
 """The one queue of a node: bounded, with c slots; first come, first served, or by policy.
 
 Own queries and peers' jobs wait together. An accepted own query keeps one *place* (and
-the bytes its proposals may grow to) until it ends: it never has more than one job
-waiting here, so its later jobs always fit, and the bound holds without ever giving up
-an accepted query. Peers' jobs take a place each, for as long as they are here.
+the bytes its proposals may grow to) until it ends, or as many as it may have jobs
+waiting here at once: so its later jobs always fit, and the bound holds without ever giving
+up an accepted query. Peers' jobs take a place each, for as long as they are here.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Queue:
         self._heap: list[tuple[tuple[float, int], JobId]] = []
         self._waiting: dict[JobId, Entry] = {}
         self._serving: dict[JobId, Entry] = {}
-        self._places: dict[QueryId, int] = {}
+        self._places: dict[QueryId, tuple[int, int]] = {}
+        self._kept = 0
         self._foreign = 0
         self._bytes = 0
 
@@ -77,21 +78,24 @@ class Queue:
         """Own queries that have a place."""
         return len(self._places)
 
-    def _fits(self, size: int) -> bool:
-        taken = self._foreign + len(self._places)
-        return taken < self._jobs and self._bytes + size <= self._size
+    def _fits(self, size: int, places: int = 1) -> bool:
+        taken = self._foreign + self._kept
+        return taken + places <= self._jobs and self._bytes + size <= self._size
 
-    def reserve(self, query: QueryId, size: int) -> bool:
-        """Keep a place and `size` bytes for an own query; False when full."""
-        if not self._fits(size):
+    def reserve(self, query: QueryId, size: int, places: int = 1) -> bool:
+        """Keep places and `size` bytes for an own query; False when full."""
+        if not self._fits(size, places):
             return False
-        self._places[query] = size
+        self._places[query] = (size, places)
         self._bytes += size
+        self._kept += places
         return True
 
     def release(self, query: QueryId) -> None:
-        """Give back the place of an own query that ended."""
-        self._bytes -= self._places.pop(query)
+        """Give back the places of an own query that ended."""
+        size, places = self._places.pop(query)
+        self._bytes -= size
+        self._kept -= places
 
     def enter(self, entry: Entry) -> bool:
         """Let a job wait; False when full (never for one with a place)."""
@@ -167,7 +171,8 @@ class Queue:
         assert len(self._serving) <= self.slots, "more jobs in service than slots"
         assert len(self._waiting) <= self._jobs, "more jobs waiting than places"
         assert self._foreign == sum(not entry.own for entry in entries)
-        assert self._foreign + len(self._places) <= self._jobs, "more places than there are"
+        assert self._kept == sum(places for _, places in self._places.values())
+        assert self._foreign + self._kept <= self._jobs, "more places than there are"
         assert 0 <= self._bytes <= self._size, "more bytes than allowed"
         assert len(self._heap) >= len(self._waiting), "somebody waits in vain"
         assert not self._waiting or len(self._serving) == self.slots, "a slot idles"

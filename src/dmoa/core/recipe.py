@@ -34,6 +34,11 @@ class Recipe:
     seed: bool = False
 
     @property
+    def orders(self) -> bool:
+        """Tell whether it matters which proposal is the best."""
+        return self.select or self.best or self.seed
+
+    @property
     def name(self) -> str:
         """The words that are on, joined by `+`; empty for the paper's."""
         return "+".join(word for word, key in WORDS.items() if getattr(self, key))

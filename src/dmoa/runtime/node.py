@@ -393,7 +393,7 @@ class Node:
                 self._guests.write(Piece(job.id, text))
             elif job.role == "aggregator":
                 self._followers.show(job.query, Token(text))
-            else:
+            elif job.role == "proposer":
                 self._followers.draft(job, text)
 
         self._slots.start(wish, piece)

@@ -73,7 +73,7 @@ def test_a_long_conversation_is_named_before_what_it_could_grow_to() -> None:
 def test_who_is_taken_keeps_a_place() -> None:
     queue, query = make_queue(), make_query()
     assert enter(query, queue, [], 1, rest=0.0, now=0.0) is None
-    assert queue._places == {query.asked.query: query.size}
+    assert queue._places == {query.asked.query: (query.size, 1)}
 
 
 def test_without_a_bound_only_the_queue_refuses() -> None:

@@ -16,11 +16,11 @@ from dmoa.core.prompts import (
     cut,
     cut_bytes,
     estimate_tokens,
-    most_agreed,
     neutralise,
     render,
     share,
 )
+from dmoa.core.ranking import most_agreed
 
 from .room import make_job
 
