@@ -13,15 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from dmoa.cli.client import Client
 from dmoa.errors import BackendUnavailableError, NetworkError, PeerSilentError
+from dmoa.study.evals.members import DECIDED, as_toml
 
 READY_SECONDS = 300.0
 """For a node to load its model; large files on slow disks take their time."""
@@ -71,23 +72,36 @@ class Fleet:
     """Starts nodes that know each other, and stops them however its block is left.
 
     There is a node for each of `models`; what is particular to one stands in the URI of
-    its model. `options` are further arguments of `dmoa up`, the same for all nodes, such
-    as `("--mode", "paper")`. Settings in the caller's environment reach no node.
+    its model, or in its `settings`, keys of a node's file and what they are set to. `names`
+    are n1, n2 and so on unless given. `options` are further arguments of `dmoa up`, the same
+    for all nodes, such as `("--mode", "paper")`; they win over settings. Settings in the
+    caller's environment reach no node.
 
     If `keep`, nodes outlive a block that ends without an exception. The others hold
     the reading end of a pipe: when this process dies, whatever way, they see its end.
     """
 
     def __init__(
-        self, models: Sequence[str], *, keep: bool = False, options: Sequence[str] = ()
+        self,
+        models: Sequence[str],
+        *,
+        keep: bool = False,
+        options: Sequence[str] = (),
+        settings: Sequence[Mapping[str, Any]] = (),
+        names: Sequence[str] = (),
     ) -> None:
         assert not isinstance(options, str), "options are words, one by one"
         taken = [word for word in options if word.partition("=")[0] in _DECIDED]
+        taken += [key for each in settings for key in DECIDED if key in each]
         assert not taken, f"the fleet itself decides {taken[0]}"
+        assert len(settings) in (0, len(models)), "settings are given for every node"
+        assert len(names) in (0, len(models)), "every node is named"
         self.members: list[Member] = []
         self.realm = f"demo-{os.getpid()}"
         self._models = models
         self._options = tuple(options)
+        self._settings = tuple(settings)
+        self._names = tuple(names) or tuple(f"n{i + 1}" for i in range(len(models)))
         self._keep = keep
         self._place = Path(tempfile.mkdtemp(prefix="dmoa-"))
         self._lifeline = os.pipe()
@@ -163,8 +177,8 @@ class Fleet:
     def _start(self) -> None:
         ports = _free_ports(len(self._models))
         for i, model in enumerate(self._models):
-            name = f"n{i + 1}"
-            command = [*PROGRAM, "up", "--json", "--config", os.devnull]
+            name = self._names[i]
+            command = [*PROGRAM, "up", "--json", "--config", self._file(i)]
             command += ["--node", name, "--realm", self.realm, "--port", "0"]
             command += ["--model", model or "smollm2"]
             command += ["--listen", f"tcp/127.0.0.1:{ports[i]}"]
@@ -172,6 +186,14 @@ class Fleet:
                 command += ["--connect", f"tcp/127.0.0.1:{port}"]
             command += self._options
             self._launch(name, command if self._keep else [*command, "--stop-on-eof"])
+
+    def _file(self, i: int) -> str:
+        """Write the settings of a node to a file of its own; name an empty one without any."""
+        if not self._settings or not self._settings[i]:
+            return os.devnull
+        file = self._place / f"{self._names[i]}.toml"
+        file.write_text(as_toml(self._settings[i]), encoding="utf-8")
+        return str(file)
 
     def _launch(self, name: str, command: list[str]) -> None:
         out, log = self._place / f"{name}.out", self._place / f"{name}.log"
