@@ -101,15 +101,6 @@ def resamples(count: int, draws: int, seed: int = SEED) -> Floats:
     return dice.multinomial(count, np.full(count, 1.0 / count), draws).astype(np.float64)
 
 
-def deviation_of(values: Sequence[float] | Floats, *, most: float = 100.0) -> float:
-    """Tell how much differences within pairs vary, the imagined ones among them."""
-    found = np.asarray(values, dtype=np.float64)
-    total = len(found) + 4 * IMAGINED_PAIRS
-    mean = float(found.sum()) / total
-    squares = float((found**2).sum()) + 2 * IMAGINED_PAIRS * most**2
-    return sqrt(max(squares / total - mean**2, 0.0))
-
-
 def needed_for(difference: float, deviation: float) -> int:
     """Tell how many pairs tell such a difference from 0, in 80 % of the studies at 5 %.
 
