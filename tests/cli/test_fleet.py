@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,6 +31,7 @@ from scripted_api import ScriptedNode
 words = sys.argv[1:]
 name, model = (words[words.index(flag) + 1] for flag in ("--node", "--model"))
 told = {{"words": words, "settings": [key for key in os.environ if key.startswith("DMOA_")]}}
+told["config"] = Path(words[words.index("--config") + 1]).read_text(encoding="utf-8")
 Path({place!r}, name).write_text(json.dumps(told))
 if model == "broken":
     sys.exit("it is broken")
@@ -111,6 +113,28 @@ def test_settings_of_the_caller_reach_no_node(
     with Fleet(["one"]) as nodes:
         nodes.wait_ready(ignore)
     assert told("n1")["settings"] == ["DMOA_LOG_LEVEL"]
+
+
+def test_nodes_have_settings_and_names_of_their_own(told: Callable[[str], dict[str, Any]]) -> None:
+    persona = 'You are "quick".\n\x7f\t\\ \U0001f600'
+    settings = ({"persona": persona, "hedge": 0, "quorum": True}, {}, {"deadline": 20.5})
+    with Fleet(["a", "b", "c"], settings=settings, names=("one", "two", "three")) as nodes:
+        nodes.wait_ready(ignore)
+        assert [each.name for each in nodes.members] == ["one", "two", "three"]
+        files = [values(told(name)["words"], "--config")[0] for name in ("one", "two", "three")]
+    assert files[1] == os.devnull
+    assert not Path(files[0]).exists()  # gone with the fleet
+    assert [tomllib.loads(told(name)["config"]) for name in ("one", "two", "three")] == [*settings]
+    assert values(told("three")["words"], "--node") == ["three"]
+
+
+def test_settings_are_those_that_the_fleet_does_not_decide() -> None:
+    with pytest.raises(AssertionError, match="decides port"):
+        Fleet(["fake:0"], settings=({"port": 4747},))
+    with pytest.raises(AssertionError, match="every node"):
+        Fleet(["fake:0", "fake:0"], settings=({},))
+    with pytest.raises(AssertionError, match="named"):
+        Fleet(["fake:0", "fake:0"], names=("one",))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -206,7 +206,7 @@ def due_times(count: int, homes: Sequence[int], rate: float, seed: int) -> tuple
 
 
 @contextmanager
-def written(place: Path) -> Iterator[None]:
+def written(place: Path) -> Generator[None]:
     """Say in one line where a folder cannot be written: a UsageError."""
     try:
         yield

@@ -217,14 +217,17 @@ class Nodes:
 
     async def states(self) -> tuple[NodeState, ...]:
         """Ask all nodes how they stand; a NetworkError of the first that does not say."""
-        return tuple(await asyncio.gather(*(self.state(node) for node in range(len(self.urls)))))
+        work = (self.state(node) for node in range(len(self.urls)))
+        return tuple(_found(each) for each in await asyncio.gather(*work, return_exceptions=True))
 
     async def state(self, node: int) -> NodeState:
         """Ask a node how it stands."""
         queue, here = await asyncio.gather(
-            self._get(node, "/v1/queue", Queue), self._get(node, "/v1/peers", _Neighbourhood)
+            self._get(node, "/v1/queue", Queue),
+            self._get(node, "/v1/peers", _Neighbourhood),
+            return_exceptions=True,
         )
-        return NodeState(queue, here)
+        return NodeState(_found(queue), _found(here))
 
     async def sample(self, node: int) -> NodeSample | None:
         """Ask a node how it stands, or tell that it does not answer."""
@@ -267,6 +270,13 @@ class Nodes:
             f"what answers at {url} is no node that tells its queue: {why}",
             hint="name the URLs that `dmoa up` printed",
         )
+
+
+def _found(what: _Shape | BaseException) -> _Shape:
+    """Take what one of several told, once all are over: none is left to fail unheard."""
+    if isinstance(what, BaseException):
+        raise what
+    return what
 
 
 def _host(parts: httpx2.URL) -> str:
