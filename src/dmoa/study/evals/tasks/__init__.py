@@ -22,12 +22,12 @@ DATASET = "dmoa-tasks"
 """Begins the names of the datasets; the kind follows."""
 
 _MAKERS: dict[str, tuple[int, Callable[[int, Dice], Question]]] = {
-    "arithmetic": (60, arithmetic.make),
+    "arithmetic": (56, arithmetic.make),
     "sorting": (50, sorting.make),
     "dates": (50, dates.make),
     "strings": (60, strings.make),
     "facts": (facts.COUNT, facts.make),
-    "comparison": (42, comparison.make),
+    "comparison": (48, comparison.make),
 }
 KINDS = tuple(_MAKERS)
 """Of questions."""

@@ -14,6 +14,17 @@ def make(number: int, dice: Dice) -> Question:
     return _LEVELS[number % len(_LEVELS)](dice)
 
 
+def _digits(dice: Dice) -> Question:
+    first, second = dice.between(1, 9), dice.between(1, 9)
+    return numeric(f"What is {first} + {second}?", first + second)
+
+
+def _next(dice: Dice) -> Question:
+    start, step = dice.between(1, 9), dice.pick((1, 1, 2, 3, 5, 10))
+    row = ", ".join(str(start + step * each) for each in range(4))
+    return numeric(f"Which number comes next: {row}?", start + 4 * step)
+
+
 def _sum(dice: Dice) -> Question:
     first, second = dice.between(3, 49), dice.between(3, 49)
     return numeric(f"What is {first} + {second}?", first + second)
@@ -90,6 +101,7 @@ def _large_product(dice: Dice) -> Question:
 
 
 _LEVELS = (
+    _digits,
     _sum,
     _story_of_change,
     _difference,
@@ -98,6 +110,7 @@ _LEVELS = (
     _story_of_boxes,
     _product,
     _quotient,
+    _next,
     _order_of_signs,
     _story_of_price,
     _long_sum,

@@ -1,10 +1,10 @@
-"""One of four: the odd one out, the largest, the longest, the first in the alphabet."""
+"""One of four: the odd one out, the largest, the longest, the first in the alphabet; opposites."""
 
 from __future__ import annotations
 
 from dmoa.study.evals.tasks.dice import Dice
 from dmoa.study.evals.tasks.question import Question
-from dmoa.study.evals.tasks.words import GROUPS
+from dmoa.study.evals.tasks.words import GROUPS, OPPOSITES
 
 _WORDS = tuple(word for words in GROUPS.values() for word in words if word.islower())
 _FOUR = 4
@@ -77,10 +77,20 @@ def _alphabet(dice: Dice) -> Question:
     return _ask(f"Which word comes {place} in the alphabet", choices, right, "word")
 
 
+def _opposite(dice: Dice) -> Question:
+    word = dice.pick(list(OPPOSITES))
+    return Question(
+        f'What is the opposite of "{word}"? Answer with one word only.',
+        tuple(OPPOSITES[word].split("|")),
+        "contains",
+    )
+
+
 _LEVELS = (
     _odd,
     _second,
     _largest,
+    _opposite,
     _alphabet,
     _member,
     _smallest_decimal,

@@ -107,3 +107,19 @@ TITLES = (
     "Young Authors of Running Novels",
 )
 """Names to shorten to their first letters."""
+
+OPPOSITES = {
+    "hot": "cold",
+    "up": "down",
+    "wet": "dry",
+    "empty": "full",
+    "early": "late",
+    "day": "night",
+    "victory": "defeat|loss",
+    "ancient": "modern|new|recent",
+    "maximum": "minimum",
+    "generous": "stingy|selfish|mean|greedy|miserly",
+    "scarce": "abundant|plentiful|common",
+    "transparent": "opaque",
+}
+"""Words, and what means the contrary."""
