@@ -139,7 +139,7 @@ def test_every_configuration_has_a_row_and_what_is_next_is_told(eval_run: Runs) 
 
 
 def test_a_program_is_told_one_object(eval_run: Runs) -> None:
-    eval_run.write(*(msgspec.structs.replace(each, metric="exact") for each in items(3)))
+    eval_run.write(*(_known(each) for each in items(3)))
     eval_run.nodes[0].say = lambda _: problem(502, "backend_failed")
     result = eval_run("run", "--json")
     told = json.loads(result.stdout)
@@ -154,6 +154,10 @@ def test_a_program_is_told_one_object(eval_run: Runs) -> None:
     heads = again.stdout.splitlines()[0]
     assert "failed" in heads
     assert "refused" not in heads
+
+
+def _known(item: Item) -> Item:
+    return msgspec.structs.replace(item, metric="exact", answers=("3",))
 
 
 def test_without_members_it_says_what_is_missing(eval_run: Runs) -> None:
