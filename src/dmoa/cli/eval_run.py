@@ -98,11 +98,14 @@ def run(*, file: Path | None, out: Path, as_json: bool, **options: Any) -> None:
         except KeyboardInterrupt:
             _tell_stopped(kept)
             raise click.Abort from None
-        _end(kept, time.monotonic() - began, as_json=as_json)
+        answered = _end(kept, time.monotonic() - began, as_json=as_json)
     if abandoned:
         from dmoa.study.evals.asking import unanswered
 
         raise unanswered(abandoned)
+    if not answered:
+        render.talk("no: nothing was answered")
+        raise click.exceptions.Exit(NO)
 
 
 # -- what is wanted -----------------------------------------------------------------------
@@ -210,8 +213,8 @@ def _tell_stopped(kept: Run) -> None:
 # -- the end ------------------------------------------------------------------------------
 
 
-def _end(kept: Run, seconds: float, *, as_json: bool) -> None:
-    """Write the outputs, and say what came of it and what to do next."""
+def _end(kept: Run, seconds: float, *, as_json: bool) -> int:
+    """Write the outputs, say what came of it and what to do next; tell how many were answered."""
     from dmoa.study.evals.ask_records import tally_of
     from dmoa.study.evals.outputs import write_outputs
 
@@ -231,15 +234,20 @@ def _end(kept: Run, seconds: float, *, as_json: bool) -> None:
         f"{count} items, {len(names)} configurations: {read:,} tokens read and {wrote:,} written; "
         f"{_time(seconds)} this time"
     )
+    answered = sum(each.answered for each in tallies)
+    if answered:
+        _tell_next(kept)
+    return answered
+
+
+def _tell_next(kept: Run) -> None:
+    """Say what to do with the answers."""
     place = kept.folder.place
-    if not any(each.answered for each in tallies):
-        render.talk("no: nothing was answered")
-        raise click.exceptions.Exit(NO)
     render.talk(f"the answers in AlpacaEval's form are in {kept.folder.outputs}")
-    if any(not each.metric for each in kept.items):
-        render.talk(f"next: dmoa eval judge {place} --judge URI, then dmoa eval table {place}")
-    else:
+    if all(each.metric for each in kept.items):
         render.talk(f"next: dmoa eval table {place}")
+    else:
+        render.talk(f"next: dmoa eval judge {place} --judge URI, then dmoa eval table {place}")
 
 
 def _show(tallies: Sequence[Tally]) -> None:

@@ -112,7 +112,7 @@ def configurations(
         if each.peers > peers:
             raise UsageError(
                 f"{each.name} asks {each.peers} peers, and there are {peers} beside a home",
-                hint="add nodes, or ask for a smaller fanout",
+                hint="wait until the nodes have met, add some, or ask for a smaller fanout",
             )
     return tuple({each.name: each for each in found}.values())
 
