@@ -125,7 +125,10 @@ def read_items(file: Path, *, name: str = "") -> tuple[Item, ...]:
     if not found:
         raise UsageError(f"{file} has no items", hint=_SHAPES)
     if listed == len(found) == ALPACA_EVAL_COUNT:
-        found = [msgspec.structs.replace(each, index=at) for at, each in enumerate(found)]
+        return tuple(
+            msgspec.structs.replace(each, index=at, id=f"alpaca_eval-{at:03}")
+            for at, each in enumerate(found)
+        )
     return tuple(found)
 
 
@@ -182,7 +185,7 @@ class _Row:
             index, name_own = own, f"alpaca_eval-{own:03}"
         if index is not None and (not isinstance(index, int) or index < 0):
             raise self._wrong("`index` is a position, from 0")
-        category = f"mt_bench/{row['category']}" if "question_id" in row else name
+        category = f"mt_bench/{row['category']}" if "category" in row else name
         answers = self._answers()
         reference, model = self._reference()
         item = Item(
@@ -307,7 +310,7 @@ def _entries(file: Path, text: str) -> Iterator[tuple[int, object]]:
     place = _after(text, 0)
     listed = text.startswith("[", place)
     place = _after(text, place + listed)
-    line, counted = 1, 0
+    line, counted, open_ = 1, 0, False
     while place < len(text) and not (listed and text[place] == "]"):
         line += text.count("\n", counted, place)
         counted = place
@@ -321,15 +324,18 @@ def _entries(file: Path, text: str) -> Iterator[tuple[int, object]]:
             raise UsageError(
                 f"{file}, line {line}: is no JSON that can be read", hint=_SHAPES
             ) from None
-        place = _after(text, place)
-        if listed and not text.startswith("]", place):
-            if not text.startswith(",", place):
-                raise UsageError(
-                    f"{file}, line {line}: the list does not go on after this entry",
-                    hint="is the file whole? entries have commas between them, and ] at the end",
-                )
-            place = _after(text, place + 1)
         yield line, entry
+        place = _after(text, place)
+        open_ = listed and text.startswith(",", place)
+        if open_:
+            place = _after(text, place + 1)
+        elif listed and not text.startswith("]", place):
+            break
+    if listed and (open_ or _after(text, place + 1) < len(text) or not text.startswith("]", place)):
+        raise UsageError(
+            f"{file}, line {line}: the list does not end after this entry, nor go on",
+            hint="is the file whole? entries have commas between them, and ] at the end",
+        )
 
 
 def _after(text: str, place: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import cache
 
 from dmoa.errors import UsageError
 from dmoa.study.evals.records import Item
@@ -60,7 +61,8 @@ def tasks(kinds: Sequence[str] = KINDS, *, limit: int | None = None) -> tuple[It
     return tuple(item for *_, item in sorted(places, key=lambda each: each[:3]))[:limit]
 
 
-def _items(kind: str) -> list[Item]:
+@cache
+def _items(kind: str) -> tuple[Item, ...]:
     """Make all items of a kind; one that was there already is thrown anew."""
     count, make = _MAKERS[kind]
     found: dict[str, Item] = {}
@@ -78,4 +80,4 @@ def _items(kind: str) -> list[Item]:
             answers=question.answers,
             metric=question.metric,
         )
-    return list(found.values())
+    return tuple(found.values())
