@@ -39,6 +39,8 @@ TOP: Final = (20, 5, None)
 words of models that would rather say `The`; None is an endpoint without any."""
 TEXT_TOKENS: Final = 8
 """Tokens that may be said where the text is read."""
+LOCAL: Final = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine, to which no proxy leads."""
 
 _CONNECT: Final = 10.0
 _AGAIN: Final = (408, *range(500, 600))
@@ -47,7 +49,6 @@ _BODY: Final = 1 << 20
 """Bytes of a response that are read."""
 _KEY: Final = "OPENAI_API_KEY"
 _KEY_HOST: Final = "api.openai.com"
-_LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 _QUIRKS: Final = ("max_completion_tokens", "temperature", "top_p", "seed")
 """Words in a refusal that tell what an endpoint wants instead, or does not take."""
 
@@ -63,9 +64,10 @@ class _Models(msgspec.Struct):
 class Judge:
     """A judge at a backend URI of the kind `openai`; use it within an `async with`.
 
-    `timeout` (seconds) is that of one try, `pause` the seconds before the second one. `retries`
-    counts tries after the first, and `graded` is None until an endpoint has shown whether it
-    gives log probabilities. ConfigError where the URI names no endpoint or its key is missing.
+    `timeout` (seconds) is that of one try, `pause` the seconds before the second one. `model` is
+    empty until it is open, where the URI names none. `retries` counts tries after the first, and
+    `graded` is None until an endpoint has shown whether it gives log probabilities. ConfigError
+    where the URI names no endpoint or its key is missing.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Judge:
         self.retries = 0
         self.graded: bool | None = None
         self._who = f"the judge at {urlsplit(self.uri.target).netloc}"
-        self._timeout = timeout
+        self.timeout = timeout
         self._pause = pause
         self._transport = transport
         self._client: httpx2.AsyncClient | None = None
@@ -109,7 +111,7 @@ class Judge:
             timeout=httpx2.Timeout(None, connect=_CONNECT),
             limits=httpx2.Limits(max_connections=None),
             transport=self._transport,
-            trust_env=urlsplit(self.uri.target).hostname not in _LOCAL,
+            trust_env=urlsplit(self.uri.target).hostname not in LOCAL,
         )
         try:
             if not self.model:
@@ -200,10 +202,10 @@ class Judge:
                 self.retries += 1
             least = 0.0
             try:
-                async with asyncio.timeout(self._timeout):
+                async with asyncio.timeout(self.timeout):
                     status, data, least = await self._exchange("chat/completions", body)
             except TimeoutError:
-                raise UnjudgedError("timeout", f"nothing within {self._timeout:g} s") from None
+                raise UnjudgedError("timeout", f"nothing within {self.timeout:g} s") from None
             except httpx2.HTTPError as error:
                 detail = f"{self._who} cannot be reached: {error or type(error).__name__}"
                 trouble = UnjudgedError("failed", self._hide(detail))

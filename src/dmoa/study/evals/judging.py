@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
@@ -88,12 +89,13 @@ class _Session:
         waiting = iter(self._open_questions())
         self._say()
 
-        async def work() -> None:
-            for group in waiting:
+        async def work(most: int | None = None) -> None:
+            for group in islice(waiting, most):
+                self._take(group, await self._judge.compare(group[0].messages, group[0].draw))
                 if self._bench.gave_up:
                     return
-                self._take(group, await self._judge.compare(group[0].messages, group[0].draw))
 
+        await work(1)  # alone: from it is learnt what the endpoint takes
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(concurrency):
