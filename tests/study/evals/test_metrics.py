@@ -26,6 +26,15 @@ def test_an_empty_answer_is_wrong(metric: Metric, output: str) -> None:
     assert score(item(metric, "12"), output) == 0.0
 
 
+@pytest.mark.parametrize("metric", ["exact", "contains", "numeric"])
+def test_thoughts_are_no_answer(metric: Metric) -> None:
+    known = item(metric, "12")
+    assert score(known, "<think>Is it 12? No, 13.</think>\n12") == 1.0
+    assert score(known, "<think>The answer is 12.</think>\n13") == 0.0
+    assert score(known, "<think>The answer is 12.") == 0.0
+    assert score(known, "\n12</think>") == 0.0
+
+
 # -- exact ------------------------------------------------------------------------------
 
 RIGHT_WORD = (
@@ -49,6 +58,14 @@ RIGHT_WORD = (
     "\\boxed{tac}",
     "- tac",
     "cat → tac",
+    "tac is the answer.",
+    "Not act; tac.",
+    "Sure! Here it is: tac",
+    "Sure! It is tac.",
+    "tac\n\nExplanation: I did it letter by letter, and that was hard.",
+    "The letters are\n\nt\n\na\n\nc\n\nSo it is tac.",
+    "Answer: tac (checked)",
+    "The month is tac, but it was act once.",
 )
 WRONG_WORD = (
     "cat",
@@ -211,6 +228,7 @@ THIRTEEN = (
     "thirteen",
     "It is not 12, it's 13",
     "It's 13, not 12.",
+    "It's 13, not -12.",
     "The answer is 13.",
     "The answer is 13 because 6 + 7 makes that.",
     "Answer: 6 + 7 = 13",
@@ -279,6 +297,7 @@ def test_numeric_takes_no_other_number(output: str) -> None:
         ("1066", "one thousand sixty six"),
         ("3600", "3600 seconds"),
         ("5", "5th"),
+        ("2", "It occurs twice."),
         ("8", "It is 10 - 2, that is 8."),
         ("1", "1"),
         ("333333.333333", "333333.3333331"),

@@ -72,6 +72,26 @@ def test_every_answer_is_right_and_repeating_the_question_never_is() -> None:
         assert score(each, "") == 0.0, each
 
 
+SAYINGS = (
+    "{right}",
+    "Sure! Here it is: **{right}**",
+    "The answer is not {wrong}, it is {right}.",
+    "Some might say {wrong}, but the answer is {right}.",
+    "Step 1: consider {wrong}.\nStep 2: that cannot be.\n\n**Answer:** {right} (checked)",
+    "{right}, not {wrong}",
+)
+
+
+@pytest.mark.parametrize("saying", SAYINGS)
+def test_right_answers_are_told_from_wrong_ones_beside_them(saying: str) -> None:
+    for kind in KINDS:
+        items = of(kind)
+        for item, other in zip(items, items[1:], strict=False):
+            if item.metric == other.metric and not set(item.answers) & set(other.answers):
+                said = saying.format(right=item.answers[0], wrong=other.answers[0])
+                assert (score(item, said), score(other, said)) == (1.0, 0.0), (said, item)
+
+
 def test_no_single_answer_is_right_for_many() -> None:
     """Whoever always says the same gains nothing; but few letters, counts and days there are."""
     for kind in KINDS:

@@ -28,6 +28,8 @@ _REACH = 3  # words between a `not` and what it denies
 def score(item: Item, output: str) -> float | None:
     """Compare an output with what is right: 1.0 or 0.0, and None where only a judge can tell.
 
+    What stands between `<think>` and `</think>` is not the answer.
+
     `exact`: the final answer is one of `item.answers`, but for case, accents, quotes, markdown,
     punctuation around words and what separates them (commas, lines). The final answer stands
     after `Answer:` or `the answer is`; else it is the last sentence that consists of, or ends
@@ -36,7 +38,8 @@ def score(item: Item, output: str) -> float | None:
     `contains`: one of `item.answers` stands in the output as whole words, is not denied (`not
     12`, `12 is wrong`), is not offered beside others (`X or Y`, an entry in a list), and is in
     the `WORDS_AT_AN_END` first or last words. Where the question itself names the answer,
-    repeating it is none, and `exact` decides. It cannot see a denial in other words.
+    repeating it is none, and `exact` decides. It cannot see a denial, or a change of mind, in
+    other words.
 
     `numeric`: the final number equals one of `item.answers` to 1e-6 of its size. It is boxed, or
     stands after `answer`, or alone as a sentence (the last such), or after the last `=`; else it is
@@ -45,6 +48,8 @@ def score(item: Item, output: str) -> float | None:
     """
     if not item.metric:
         return None
+    thought, _, said = output.rpartition("</think>")
+    output = "" if not thought and said.lstrip().startswith("<think>") else said
     half = TEXT_MAX // 2
     text = output if len(output) <= TEXT_MAX else f"{output[:half]}\n{output[-half:]}"
     text = "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
@@ -69,10 +74,10 @@ _COUNTED = re.compile(r"^\(?\d{1,2}[.)] +", re.MULTILINE)
 _MARK = re.compile(
     r"\b(?:answer|solution|result)\b['\"*_\s]*(?:is\b|:|=)[:\s]*|\\boxed\s*\{\s*", re.IGNORECASE
 )
-_SENTENCES = re.compile(r"(?<=[.!?])\s+|\n+")
+_SENTENCES = re.compile(r"(?<=[.!?;])\s+|\n+")
 _DENIED = re.compile(
     r"(?:\b(?:not|never|neither|nor|cannot|unlike|instead of|rather than)|n't)"
-    rf"(?:\s+[\w']+){{0,{_REACH}}}\s*['\"(]*$"
+    rf"(?:\s+[\w']+){{0,{_REACH}}}\s*['\"($-]*$"
 )
 _CLAUSE = re.compile(r"[,.;:!?\n]|\bbut\b")
 
@@ -114,6 +119,10 @@ _COPULA = re.compile(
     r"\s*(?::(?!\d)|=>?|->|\u2192)\s*|'s\s|\b(?:is|are|was|were|be|becomes|equals)\s"
 )
 _TRAILER = re.compile(r",?\s+(?:because|since|which|as|but|so|not|rather|instead)\b|\s\(")
+_SO = re.compile(r"(?:so|thus|therefore|hence|finally)\b")
+_EMPTY = {"answer", "solution", "correct", "right"}  # said of an answer, and none
+_CHATTER = {"sure", "certainly", "okay", "ok", "thanks"}
+_TAIL = re.compile(r":\s+|=>|->|\u2192")
 _ARTICLES = {"the", "a", "an"}
 _NOUNS = {
     "letter",
@@ -127,7 +136,7 @@ _NOUNS = {
     "time",
     "month",
 }
-_PRONOUNS = {"it", "that", "this", "there", "here", "which", "what", "they", "he", "she", "so"}
+_PRONOUNS = {"it", "that", "this", "there", "here", "which", "what", "they", "so"}
 
 
 def _tokens(text: str) -> tuple[str, ...]:
@@ -155,25 +164,31 @@ def _final(text: str, sizes: Iterable[int]) -> tuple[str, ...] | None:
     """Find the final answer, which has one of these numbers of words."""
     marked = _marked(text)
     sentences = [each for each in _SENTENCES.split(marked or text) if each.strip()]
-    # Of what is marked the beginning counts, else the end; a list may go over several lines.
-    parts = [text, *reversed(sentences)] if marked is None else [*sentences, marked]
+    if marked is not None:  # its beginning counts
+        parts = [piece for each in [*sentences, marked] for piece in _pieces(each)]
+    else:  # a list over several lines, a conclusion, an answer alone; else whatever was said last
+        ends = sentences[::-1]
+        parts = [text]
+        parts += [piece for each in ends[:1] if _SO.match(each) for piece in _pieces(each)]
+        parts += [each for part in ends for each in (part, _TAIL.split(part)[-1])]
+        parts += [piece for each in ends for piece in _pieces(each)]
     for part in parts:
-        for piece in [part] if part is text and len(sentences) > 1 else _pieces(part):
-            found = _tokens(piece)
-            if len(found) in sizes:
-                return found
+        found = _tokens(part)
+        if len(found) in sizes and not _CHATTER.issuperset(found):
+            return found
     return None
 
 
 def _pieces(sentence: str) -> list[str]:
     """List the places of a sentence where an answer stands, the likeliest first."""
-    found = [sentence]
+    found: list[str] = []
     for part in (_TRAILER.split(sentence)[0], sentence):
+        found.append(part)
         head, *others = _COPULA.split(part)
-        if others:
+        if others and not _EMPTY.intersection(_tokens(others[-1])):
             found.append(_TRAILER.split(others[-1])[0])
-        if not _PRONOUNS.intersection(_tokens(head)):
-            found.append(head)  # without a copula, all that there is
+        if others and not _PRONOUNS.intersection(_tokens(head)):
+            found.append(head)
     return found
 
 
@@ -267,9 +282,11 @@ _ONES = (
     "fifteen sixteen seventeen eighteen nineteen"
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_WORTH = {word: value for value, word in enumerate(_ONES.split())} | {
-    word: 10 * value for value, word in enumerate(_TENS.split(), 2)
-}
+_WORTH = (
+    {word: value for value, word in enumerate(_ONES.split())}
+    | {word: 10 * value for value, word in enumerate(_TENS.split(), 2)}
+    | {"once": 1, "twice": 2}
+)
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
 _WORD = rf"(?:{'|'.join([*_WORTH, *_SCALES])})"
 _WORDED = re.compile(rf"\b(minus\s+)?({_WORD}(?:(?:[\s-]+|\s+and\s+){_WORD})*)\b")

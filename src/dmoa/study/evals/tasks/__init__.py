@@ -18,7 +18,7 @@ from dmoa.study.evals.tasks.dice import Dice
 from dmoa.study.evals.tasks.question import Question
 
 TASKS_VERSION = 1
-"""Of the questions and answers; it grows with any change of them, as results then differ."""
+"""Of the questions, answers and metrics; it grows with any change by which results differ."""
 DATASET = "dmoa-tasks"
 """Begins the names of the datasets; the kind follows."""
 
