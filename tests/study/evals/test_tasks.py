@@ -6,6 +6,7 @@ import re
 from calendar import isleap
 from collections import Counter
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -86,7 +87,7 @@ SAYINGS = (
 def test_right_answers_are_told_from_wrong_ones_beside_them(saying: str) -> None:
     for kind in KINDS:
         items = of(kind)
-        for item, other in zip(items, items[1:], strict=False):
+        for item, other in pairwise(items):
             if item.metric == other.metric and not set(item.answers) & set(other.answers):
                 said = saying.format(right=item.answers[0], wrong=other.answers[0])
                 assert (score(item, said), score(other, said)) == (1.0, 0.0), (said, item)
