@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from dmoa.config import HOST, Settings, load
 from dmoa.core.mixture import Mixture
+from dmoa.core.usual import Usual
 from dmoa.errors import ConfigError, DmoaError
 from dmoa.runtime.node import Node
 
@@ -36,6 +37,7 @@ class Ready:
     url: str
     model: str
     listen: tuple[str, ...]
+    usual: Usual
 
 
 def build(
@@ -60,7 +62,8 @@ def build(
     return Node(
         network,
         open_backend(settings.model, progress=progress),
-        mixture=settings.mixture,
+        defaults=settings.defaults,
+        persona=settings.persona,
         limits=settings.limits,
         timing=settings.timing,
         policy=settings.policy,
@@ -189,7 +192,7 @@ async def _run(
         await asyncio.wait({opening, serving, stopping}, return_when=first)
         if opening.done():
             opening.result()
-            ready(Ready(node.id, node.url, node.profile.model, node.endpoints))
+            ready(Ready(node.id, node.url, node.profile.model, node.endpoints, node.usual))
             await asyncio.wait({serving, stopping}, return_when=first)
     finally:
         stopping.cancel()

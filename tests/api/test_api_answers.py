@@ -84,14 +84,28 @@ async def test_the_models_are_listed_and_each_can_be_retrieved() -> None:
             Model.model_validate(model.model_dump())
             assert await client.models.retrieve(model.id) == model
         shapes = {model.id: trace_of(model) for model in listed}
-        assert shapes["dmoa"] == {"layers": 2, "fanout": 1, "aggregator": "model-of-n1"}
+        assert shapes["dmoa"] == {
+            "layers": 2,
+            "fanout": 1,
+            "recipe": "",
+            "aggregator": "model-of-n1",
+            "default": {
+                "model": "dmoa-m2k1",
+                "why": "chosen",
+                "detail": "the operator chose it",
+            },
+        }
         assert shapes["local"]["layers"] == 0
         assert (shapes["dmoa-m2k3"]["layers"], shapes["dmoa-m2k3"]["fanout"]) == (2, 3)
         unlisted = await client.models.retrieve("dmoa-m3k7")
         assert trace_of(unlisted)["fanout"] == 7
+        mixed = await client.models.retrieve("dmoa-m1k2-best+self")
+        assert trace_of(mixed)["recipe"] == "self+best"
 
 
-@pytest.mark.parametrize("name", ["gpt-4o", "dmoa-", "dmoa-m1k2x", "m1k2", "a/b/c", "LOCAL"])
+@pytest.mark.parametrize(
+    "name", ["gpt-4o", "dmoa-", "dmoa-m1k2x", "dmoa-m1k2-", "m1k2", "a/b/c", "LOCAL"]
+)
 async def test_no_other_model_can_be_retrieved(name: str) -> None:
     async with spoken_to("n1") as (_, client):
         with pytest.raises(openai.NotFoundError) as caught:

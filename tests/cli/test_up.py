@@ -10,7 +10,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from scripted_api import Dmoa
 
 from dmoa.cli import up
 from dmoa.config import Settings
+from dmoa.core.usual import Usual
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Ready:
     url: str
     model: str
     listen: tuple[str, ...]
+    usual: Usual = field(default_factory=Usual)
 
 
 READY = Ready("n1", "http://127.0.0.1:5", "tiny", ("tcp/127.0.0.1:6",))
@@ -65,6 +67,7 @@ def test_it_tells_the_person_where_it_is(dmoa: Dmoa, served: list[Settings]) -> 
         "the model is fetched",
         "node n1 answers at http://127.0.0.1:5 with tiny",
         "peers join it with `--connect tcp/127.0.0.1:6`",
+        "the model dmoa is m1k2: the operator chose it",
         "Ctrl-C stops it",
     ]
     (settings,) = served

@@ -26,6 +26,8 @@ from room import (
 from dmoa.core.effects import Answer, Visit
 from dmoa.core.job import Prompt, Sampling, Turn
 from dmoa.core.mixture import Mixture
+from dmoa.core.recipe import Recipe
+from dmoa.core.usual import Defaults
 from dmoa.runtime.ports import Tokens
 from dmoa.runtime.streams import Draft, Token
 
@@ -149,10 +151,21 @@ async def test_who_is_alone_answers_alone() -> None:
 async def test_a_node_uses_its_own_mixture_unless_told() -> None:
     async with Room() as room:
         await room_of(room, "a", "b", "c")
-        room["a"].mixture = Mixture(1, 1)
+        room["a"]._defaults = Defaults(Mixture(1, 1), Recipe(best=True))
         answer = await room["a"].ask("hello")
-        assert answer.trace.mixture == Mixture(1, 1)
-        assert len(answer.trace.jobs) == 3
+        assert (answer.trace.mixture, answer.trace.recipe.name) == (Mixture(1, 1), "best")
+        assert (answer.source, len(answer.trace.jobs)) == ("chosen", 2)
+        answer = await room["a"].ask("hello", mixture=Mixture(1, 1))
+        assert (answer.source, len(answer.trace.jobs)) == ("aggregator", 3)
+
+
+async def test_a_node_that_nobody_measured_answers_alone() -> None:
+    async with Room() as room:
+        await room_of(room, "a", "b", "c")
+        room["a"]._defaults = Defaults(Mixture(1, 1), named=False)
+        answer = await room["a"].ask("hello")
+        assert (answer.trace.mixture.layers, room["a"].usual.why) == (0, "unmeasured")
+        assert room["a"].shaped == (Mixture(1, 1), Recipe())
 
 
 async def test_conversation_sampling_options_and_notes_go_where_they_belong() -> None:

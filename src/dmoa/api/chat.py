@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,9 +17,10 @@ from dmoa.api import models, problems, queue, shapes
 from dmoa.api.schema import ChatRequest
 from dmoa.core.effects import Answer, Standing, Trace, Visit
 from dmoa.core.mixture import ALONE, Mixture
-from dmoa.errors import BackendUnavailableError, DmoaError, LocalProtocolError, MixtureError
+from dmoa.core.recipe import PAPER_RECIPE, Recipe
+from dmoa.errors import BackendUnavailableError, DmoaError, MixtureError
 from dmoa.runtime.node import Node
-from dmoa.runtime.streams import Draft, Progress, Token
+from dmoa.runtime.streams import Draft, Followed, Progress, Token, whole
 
 SILENCE = 1.0
 """Seconds without news after which a stream sends a comment, so that nobody hangs up.
@@ -33,36 +33,48 @@ _LEFT = 499
 """The status of a response that nobody is there to read."""
 
 T = TypeVar("T")
-Followed = AsyncGenerator[Progress | None, None]
 
 
-def _mixture(request: ChatRequest, node: Node) -> tuple[Mixture, tuple[str, ...]]:
-    """Choose the mixture of a request, with what must be said of it."""
-    mixture = models.mixture_of(request.model, node)
+Wanted = tuple[Mixture, Recipe, tuple[str, ...]]
+"""How a request is to be answered, with what must be said of it."""
+
+
+def _wanted(request: ChatRequest, node: Node) -> Wanted:
+    """Choose the mixture of a request, and how it is mixed."""
+    mixture, recipe = models.mixture_of(request.model, node)
     asked = request.dmoa
-    if asked.layers is not None or asked.fanout is not None:
+    if asked.shapes:
         if request.model == models.LOCAL:
             raise MixtureError(
-                "dmoa.layers and dmoa.fanout do not go with the model 'local'",
+                "dmoa.layers, dmoa.fanout and dmoa.recipe do not go with the model 'local'",
                 hint="ask the model 'dmoa'",
             )
+        if request.model == models.DEFAULT:  # who shapes it wants one, whatever is usual
+            mixture, recipe = node.shaped
         mixture = replace(
             mixture,
             layers=mixture.layers if asked.layers is None else asked.layers,
             fanout=mixture.fanout if asked.fanout is None else asked.fanout,
         )
+        recipe = recipe if asked.recipe is None else Recipe.parse(asked.recipe)
         models.within(mixture, node.limits)
     if request.uses_tools and mixture.layers:
-        return ALONE, ("tools: calls of tools go to the own model alone",)
-    return mixture, ()
+        return ALONE, PAPER_RECIPE, ("tools: calls of tools go to the own model alone",)
+    return mixture, recipe, ()
+
+
+def _as_usual(request: ChatRequest) -> bool:
+    """Tell whether a request leaves the mixture to the node."""
+    return request.model == models.DEFAULT and not request.dmoa.shapes
 
 
 async def complete(request: ChatRequest, node: Node, connection: Request) -> Response:
     """Answer a request."""
-    mixture, notes = _mixture(request, node)
+    mixture, recipe, notes = _wanted(request, node)
     progress = node.follow(
         request.turns(),
         mixture=mixture,
+        recipe=recipe,
         sampling=request.sampling(),
         deadline=request.dmoa.deadline,
         options=request.options(),
@@ -72,11 +84,12 @@ async def complete(request: ChatRequest, node: Node, connection: Request) -> Res
         tick=SILENCE if request.stream else None,
     )
     created = int(time.time())
+    default = models.default(node) if _as_usual(request) else None
     if not request.stream:
-        answer = await _while_connected(connection.receive, _answer(progress))
+        answer = await _while_connected(connection.receive, whole(progress))
         if answer is None:
             return Response(status_code=_LEFT)
-        shaped = shapes.completion(answer, model=request.model, created=created)
+        shaped = shapes.completion(answer, model=request.model, created=created, default=default)
         return JSONResponse(shaped, headers=_afterwards(answer.trace))
     beginning = _beginning(progress, hold=mixture.layers == 0)
     try:
@@ -86,7 +99,14 @@ async def complete(request: ChatRequest, node: Node, connection: Request) -> Res
         raise
     if begun is None:
         return Response(status_code=_LEFT)
-    events = _events(request, begun, progress, created=created)
+    chunks = shapes.Chunks(
+        "chatcmpl-" + _query_of(begun).replace("/", "-"),
+        model=request.model,
+        created=created,
+        with_usage=bool(request.stream_options and request.stream_options.include_usage),
+        default=default,
+    )
+    events = _events(request, begun, progress, chunks)
     return EventStream(events, progress, headers=_beforehand(begun))
 
 
@@ -112,14 +132,6 @@ def _beforehand(begun: list[Progress | None]) -> dict[str, str]:
         "X-Dmoa-Queue-Position": str(first.position),
         "X-Dmoa-Expected-Seconds": f"{expected:.4f}",
     }
-
-
-async def _answer(progress: Followed) -> Answer:
-    async with aclosing(progress):
-        async for item in progress:
-            if isinstance(item, Answer):
-                return item
-    raise LocalProtocolError("a query ended without an answer")
 
 
 async def _while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
@@ -169,16 +181,9 @@ def _query_of(begun: list[Progress | None]) -> str:
 
 
 async def _events(
-    request: ChatRequest, begun: list[Progress | None], progress: Followed, *, created: int
+    request: ChatRequest, begun: list[Progress | None], progress: Followed, chunks: shapes.Chunks
 ) -> AsyncIterator[bytes]:
     """Write the server-sent events of one answer."""
-    query = _query_of(begun)
-    chunks = shapes.Chunks(
-        "chatcmpl-" + query.replace("/", "-"),
-        model=request.model,
-        created=created,
-        with_usage=bool(request.stream_options and request.stream_options.include_usage),
-    )
     yield _event(chunks.chunk({"role": "assistant", "content": ""}))
     written = False
     try:
@@ -233,7 +238,7 @@ def _ending(
     for index, call in enumerate(shapes.tool_calls(answer)):
         events.append(chunks.chunk({"tool_calls": [{"index": index, **call}]}))
     finish = answer.completion.finish
-    events.append(chunks.chunk({}, finish=finish, dmoa=shapes.outcome(answer)))
+    events.append(chunks.chunk({}, finish=finish, dmoa=chunks.outcome(answer)))
     if request.stream_options is not None and request.stream_options.include_usage:
         events.append(chunks.usage(answer))
     return [*map(_event, events), b"data: [DONE]\n\n"]

@@ -117,7 +117,13 @@ class DmoaOptions(BaseModel):
     layers: Annotated[int, Field(ge=0, description="M: rounds of proposals")] | None = None
     fanout: Annotated[int, Field(ge=0, description="k: peers asked per layer")] | None = None
     deadline: Annotated[float, Field(gt=0, le=86400, description="seconds")] | None = None
+    recipe: Annotated[str, Field(max_length=80, description="how it is mixed")] | None = None
     drafts: bool = Field(default=False, description="stream the proposals' text too")
+
+    @property
+    def shapes(self) -> bool:
+        """Tell whether the request says what mixture it wants."""
+        return not (self.layers is None and self.fanout is None and self.recipe is None)
 
 
 class ChatRequest(BaseModel):

@@ -31,6 +31,7 @@ def trace(item: Trace) -> Json:
         "query": item.query,
         "home": item.home,
         "mixture": {"layers": item.mixture.layers, "fanout": item.mixture.fanout},
+        "recipe": item.recipe.name,
         "degraded": list(item.degraded),
         "seconds": round(item.seconds, 4),
         "position": item.position,
@@ -41,9 +42,10 @@ def trace(item: Trace) -> Json:
     }
 
 
-def outcome(answer: Answer) -> Json:
-    """Show a trace with where its answer comes from."""
-    return {**trace(answer.trace), "source": answer.source}
+def outcome(answer: Answer, default: Json | None = None) -> Json:
+    """Show a trace with where its answer comes from, and what was usual where that decided."""
+    about = {} if default is None else {"default": default}
+    return {**trace(answer.trace), "source": answer.source, **about}
 
 
 def usage(item: Trace) -> Json:
@@ -63,7 +65,7 @@ def tool_calls(answer: Answer) -> list[Json]:
     return json.loads(text) if text else []
 
 
-def completion(answer: Answer, *, model: str, created: int) -> Json:
+def completion(answer: Answer, *, model: str, created: int, default: Json | None = None) -> Json:
     """Shape a whole answer as a chat completion."""
     calls = tool_calls(answer)
     message: Json = {
@@ -86,14 +88,23 @@ def completion(answer: Answer, *, model: str, created: int) -> Json:
         "model": model,
         "choices": [choice],
         "usage": usage(answer.trace),
-        "dmoa": outcome(answer),
+        "dmoa": outcome(answer, default),
     }
 
 
 class Chunks:
     """Shapes the chunks of one streamed answer."""
 
-    def __init__(self, identity: str, *, model: str, created: int, with_usage: bool) -> None:
+    def __init__(
+        self,
+        identity: str,
+        *,
+        model: str,
+        created: int,
+        with_usage: bool,
+        default: Json | None = None,
+    ) -> None:
+        self._default = default
         self._base: Json = {
             "id": identity,
             "object": "chat.completion.chunk",
@@ -115,4 +126,8 @@ class Chunks:
     def usage(self, answer: Answer) -> Json:
         """Shape the chunk that only counts; it is the last, so it tells what happened too."""
         counted = usage(answer.trace)
-        return {**self._base, "choices": [], "usage": counted, "dmoa": outcome(answer)}
+        return {**self._base, "choices": [], "usage": counted, "dmoa": self.outcome(answer)}
+
+    def outcome(self, answer: Answer) -> Json:
+        """Show what happened to the query."""
+        return outcome(answer, self._default)

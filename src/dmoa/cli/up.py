@@ -39,6 +39,10 @@ _STOP_SECONDS = 10.0
 )
 @click.option("--layers", type=int, help="M of the default mixture  [default: 1]")
 @click.option("--fanout", type=int, help="k of the default mixture  [default: 2]")
+@click.option("--recipe", metavar="WORDS", help="How it is mixed: self, select, agree, rank, ...")
+@click.option(
+    "--default", metavar="WHAT", help="The model dmoa: mixture, local, or auto  [default: auto]"
+)
 @click.option("--mode", metavar="MODE", help="steady, or paper for Algorithm 1  [default: steady]")
 @click.option("--choice", metavar="HOW", help="Of peers: loaded or uniform  [default: loaded]")
 @click.option("--order", metavar="HOW", help="Of jobs: oldest, fcfs or later  [default: oldest]")
@@ -90,6 +94,10 @@ def _tell(ready: Ready) -> None:
     render.talk(f"node {ready.node} answers at {ready.url} with {ready.model}")
     for endpoint in ready.listen:
         render.talk(f"peers join it with `--connect {endpoint}`")
+    what = "the own model alone" if ready.usual.name == "local" else ready.usual.name
+    render.talk(f"the model dmoa is {what}: {ready.usual.detail}")
+    if ready.usual.why == "unmeasured":
+        render.talk("`dmoa eval` measures it; `--default mixture` asks for it anyway")
     render.talk("Ctrl-C stops it")
 
 

@@ -8,16 +8,18 @@ import re
 import secrets
 import socket
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
+from dmoa.config.values import ENDPOINT, PARSERS
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
-from dmoa.core.names import is_node_name
 from dmoa.core.policy import LIVE, PAPER, Choice, Order, Policy
+from dmoa.core.recipe import Recipe
+from dmoa.core.usual import Defaults, Verdict
 from dmoa.errors import ConfigError
 
 HOST = "127.0.0.1"
@@ -52,6 +54,14 @@ class Settings:
     """M of the default mixture."""
     fanout: int = _MIXTURE.fanout
     """k of the default mixture."""
+    recipe: str = ""
+    """How the default mixture's proposals are made and used: words joined by `+`."""
+    default: str = "auto"
+    """What the model `dmoa` is: `mixture`, `local`, or `auto`, by what was measured."""
+    verdict: str = ""
+    """What was measured of a mixture here; `dmoa eval gate` writes it."""
+    persona: str = ""
+    """Who the own model is to be where it proposes or answers alone: opens its system text."""
     mode: str = "steady"
     """`steady` keeps the queues bounded and chooses peers by load; `paper` is Algorithm 1."""
     choice: str = ""
@@ -106,6 +116,17 @@ class Settings:
         """The mixture of a query that names none."""
         return Mixture(layers=self.layers, fanout=self.fanout)
 
+    @property
+    def defaults(self) -> Defaults:
+        """What a query gets that names no mixture, by these settings."""
+        return Defaults(
+            self.mixture,
+            Recipe.parse(self.recipe),
+            self.default,
+            Verdict.parse(self.verdict) if self.verdict else None,
+            named=any(self.sources.get(key) != "default" for key in ("layers", "fanout", "recipe")),
+        )
+
 
 def load(
     flags: Mapping[str, object] | None = None,
@@ -142,7 +163,7 @@ def default_node_name() -> str:
 
 def is_loopback(endpoint: str) -> bool:
     """Tell whether an endpoint such as `tcp/127.0.0.1:7447` stays on this machine."""
-    match = _ENDPOINT.fullmatch(endpoint)
+    match = ENDPOINT.fullmatch(endpoint)
     if match is None:
         return False
     host = match["host"].strip("[]")
@@ -189,74 +210,14 @@ def _unencrypted(settings: Settings, key: str, what: str) -> ConfigError:
     )
 
 
-# Reading one value. A parser returns the value as it is kept, or raises ValueError with
-# what it should have been. Environment variables are text and are converted before.
+# From texts and tables to values.
 
-_ENDPOINT = re.compile(r"tcp/(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]/?#:\s]+):(?P<port>\d{1,5})")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True} | {
     "0": False,
     "false": False,
     "no": False,
     "off": False,
 }
-_HIGHEST_PORT = 65_535
-_LONGEST = 86_400.0
-
-
-def _whole(low: int, high: int) -> Callable[[object], int]:
-    def parse(value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return value
-        raise ValueError(f"a whole number from {low} to {high}")
-
-    return parse
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LONGEST:
-        return float(value)
-    raise ValueError(f"seconds, more than 0 and at most {_LONGEST:.0f}")
-
-
-def _yes_no(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError("true or false")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    raise ValueError("text")
-
-
-def _name(value: object) -> str:
-    if isinstance(value, str) and is_node_name(value):
-        return value
-    raise ValueError("1 to 32 of a-z, 0-9 and inner hyphens")
-
-
-def _one_of(*words: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if isinstance(value, str) and value.lower() in words:
-            return value.lower()
-        raise ValueError("one of " + ", ".join(words))
-
-    return parse
-
-
-def _endpoints(lowest_port: int) -> Callable[[object], tuple[str, ...]]:
-    def parse(value: object) -> tuple[str, ...]:
-        items = cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else (None,)
-        legal: list[str] = []
-        for item in items:
-            match = _ENDPOINT.fullmatch(item) if isinstance(item, str) else None
-            if match is None or not lowest_port <= int(match["port"]) <= _HIGHEST_PORT:
-                raise ValueError("a list of endpoints like tcp/127.0.0.1:7447")
-            legal.append(match[0])
-        return tuple(legal)
-
-    return parse
 
 
 def _from_text(key: str, text: str) -> object:
@@ -274,28 +235,6 @@ def _from_text(key: str, text: str) -> object:
 
 
 _DEFAULTS: dict[str, object] = {each.name: each.default for each in fields(Settings)}
-_PARSERS: dict[str, Callable[[object], object]] = {
-    "node": _name,
-    "model": _text,
-    "port": _whole(0, _HIGHEST_PORT),
-    "listen": _endpoints(0),
-    "connect": _endpoints(1),
-    "multicast": _yes_no,
-    "realm": _name,
-    "insecure": _yes_no,
-    "layers": _whole(0, _LIMITS.layers),
-    "fanout": _whole(0, _LIMITS.fanout),
-    "mode": _one_of("steady", "paper"),
-    "choice": _one_of("loaded", "uniform"),
-    "order": _one_of("oldest", "fcfs", "later"),
-    "hedge": _whole(0, 1),
-    "quorum": _yes_no,
-    "deadline": _seconds,
-    "queue_jobs": _whole(1, 65_536),
-    "queue_bytes": _whole(1024 * 1024, 16 * 1024 * 1024 * 1024),
-    "proposal_tokens": _whole(16, 8192),
-    "log_level": _one_of("debug", "info", "warning", "error"),
-}
 
 _OTHER_VARIABLES = ("DMOA_CACHE", "DMOA_CONFIG", "DMOA_URL")
 """Variables that are no settings of a node: where weights and this file lie, whom to ask."""
@@ -305,7 +244,7 @@ _Read = dict[str, tuple[str, object]]
 
 def _parsed(source: str, key: str, value: object) -> tuple[str, object]:
     try:
-        return source, _PARSERS[key](value)
+        return source, PARSERS[key](value)
     except ValueError as wanted:
         raise ConfigError(f"{source}: {key} must be {wanted}, not {value!r}") from None
 
@@ -330,15 +269,15 @@ def _from_file(file: Path | None, environ: Mapping[str, str]) -> _Read:
     except ValueError as error:  # not UTF-8, or not TOML
         raise ConfigError(f"{file}: is not TOML: {error}") from None
     for key in table:
-        if key not in _PARSERS:
-            hint = _suggestion(key, sorted(_PARSERS), "known keys")
+        if key not in PARSERS:
+            hint = _suggestion(key, sorted(PARSERS), "known keys")
             raise ConfigError(f"{file}: there is no setting {key!r}", hint=hint)
     return {key: _parsed(str(file), key, value) for key, value in table.items()}
 
 
 def _from_environ(environ: Mapping[str, str]) -> _Read:
     read: _Read = {}
-    known = sorted([f"DMOA_{key.upper()}" for key in _PARSERS] + list(_OTHER_VARIABLES))
+    known = sorted([f"DMOA_{key.upper()}" for key in PARSERS] + list(_OTHER_VARIABLES))
     for variable in sorted(name for name in environ if name.startswith("DMOA_")):
         if variable not in known:
             hint = _suggestion(variable, known, "known variables")

@@ -59,13 +59,14 @@ class Trace:
 
     @property
     def path(self) -> tuple[Visit, ...]:
-        """List the jobs that the answer waited for: of each stage the last that came in."""
+        """List the jobs that the answer waited for: of each layer, and of what follows them,
+        the last that came in."""
         last: dict[tuple[int, Role], Visit] = {}
         for visit in self.jobs:
-            stage = (visit.layer, visit.role)
-            known = last.get(stage)
+            key = (visit.layer, visit.role)
+            known = last.get(key)
             if visit.outcome == "ok" and (known is None or visit.ended > known.ended):
-                last[stage] = visit
+                last[key] = visit
         return tuple(sorted(last.values(), key=lambda visit: visit.ended))
 
     @property

@@ -22,6 +22,8 @@ class Limits:
     """Bytes kept of one proposal; longer ones are cut before they are stored or sent on."""
     proposal_tokens: int = 1024
     """Tokens of one proposal in an aggregation prompt: the named budget."""
+    persona_bytes: int = 4096
+    """Bytes of who a model is to be."""
     answer_tokens: int = 8192
     """Tokens of one answer, however many the user asks for."""
     view: int = 128

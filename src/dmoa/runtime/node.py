@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from random import Random
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Self, Unpack, assert_never
 
 from dmoa.core.agent import Agent
 from dmoa.core.digest import Digest
@@ -47,6 +48,8 @@ from dmoa.core.messages import (
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
 from dmoa.core.policy import LIVE, PAPER, Policy
+from dmoa.core.recipe import PAPER_RECIPE, Recipe
+from dmoa.core.usual import Defaults, Usual
 from dmoa.errors import (
     BackendUnavailableError,
     DmoaError,
@@ -56,7 +59,7 @@ from dmoa.runtime.calls import Calls
 from dmoa.runtime.faults import conversation, error_of
 from dmoa.runtime.ports import Backend, Frames, Network
 from dmoa.runtime.slots import Slots
-from dmoa.runtime.streams import Followers, Guests, Progress, Token
+from dmoa.runtime.streams import Followers, Guests, Progress, Token, Wishes, pieces, whole
 
 
 class Node:
@@ -73,6 +76,8 @@ class Node:
         backend: Backend,
         *,
         mixture: Mixture | None = None,
+        defaults: Defaults | None = None,
+        persona: str = "",
         limits: Limits | None = None,
         timing: Timing | None = None,
         policy: Policy = LIVE,
@@ -81,7 +86,8 @@ class Node:
         url: str = "",
     ) -> None:
         self.policy = policy
-        self.mixture = mixture or Mixture()
+        self._defaults = defaults or Defaults(mixture or Mixture())
+        self._persona = persona
         self.limits = limits or Limits()
         self.timing = timing or Timing()
         self.url = url
@@ -105,7 +111,7 @@ class Node:
         try:
             self._agent = Agent(
                 self.id,
-                self._backend.profile,
+                self.profile,
                 rng=self._rng,
                 now=asyncio.get_running_loop().time(),
                 incarnation=self._incarnation,
@@ -167,8 +173,18 @@ class Node:
 
     @property
     def profile(self) -> Profile:
-        """Its model."""
-        return self._backend.profile
+        """Its model, and who that is to be."""
+        return replace(self._backend.profile, persona=self._persona)
+
+    @property
+    def usual(self) -> Usual:
+        """What a query gets that names no mixture, and why."""
+        return self._defaults.usual(self.profile.model)
+
+    @property
+    def shaped(self) -> tuple[Mixture, Recipe]:
+        """The mixture of a query that wants one, and does not say all of it."""
+        return self._defaults.shaped(self.profile.model)
 
     @property
     def peers(self) -> list[tuple[Digest, float]]:
@@ -195,30 +211,12 @@ class Node:
         """Who is here, and what was counted since it was opened."""
         return self._mind.census(self._now)
 
-    async def ask(
-        self,
-        prompt: str | Sequence[Turn],
-        *,
-        mixture: Mixture | None = None,
-        sampling: Sampling | None = None,
-        deadline: float | None = None,
-    ) -> Answer:
+    async def ask(self, prompt: str | Sequence[Turn], **wishes: Unpack[Wishes]) -> Answer:
         """Ask, and wait for the whole answer; QueryError or BackendError without one."""
-        async with aclosing(
-            self.follow(prompt, mixture=mixture, sampling=sampling, deadline=deadline, drafts=False)
-        ) as progress:
-            async for item in progress:
-                if isinstance(item, Answer):
-                    return item
-        raise LocalProtocolError("a query ended without an answer")
+        return await whole(self.follow(prompt, drafts=False, **wishes))
 
-    async def stream(
-        self,
-        prompt: str | Sequence[Turn],
-        *,
-        mixture: Mixture | None = None,
-        sampling: Sampling | None = None,
-        deadline: float | None = None,
+    def stream(
+        self, prompt: str | Sequence[Turn], **wishes: Unpack[Wishes]
     ) -> AsyncGenerator[str, None]:
         """Ask, and get the answer in pieces as they are written.
 
@@ -226,26 +224,14 @@ class Node:
         aggregation failed before its first token, comes whole. Where it failed later, an
         error is raised, with the `trace`: what was streamed is not the answer.
         """
-        async with aclosing(
-            self.follow(prompt, mixture=mixture, sampling=sampling, deadline=deadline, drafts=False)
-        ) as progress:
-            written = False
-            async for item in progress:
-                if isinstance(item, Token):
-                    written = True
-                    yield item.text
-                elif isinstance(item, Answer) and not written:
-                    yield item.completion.text
-                elif isinstance(item, Answer) and item.source == "proposal":
-                    error = BackendUnavailableError(item.trace.degraded[-1])
-                    error.trace = item.trace
-                    raise error
+        return pieces(self.follow(prompt, drafts=False, **wishes))
 
     async def follow(  # noqa: PLR0913  (everything a question can have)
         self,
         prompt: str | Sequence[Turn],
         *,
         mixture: Mixture | None = None,
+        recipe: Recipe | None = None,
         sampling: Sampling | None = None,
         deadline: float | None = None,
         options: str = "",
@@ -256,24 +242,27 @@ class Node:
     ) -> AsyncGenerator[Progress | None, None]:
         """Ask, and see everything: jobs as they change, drafts, tokens, last the Answer.
 
-        Without `drafts`, the text of proposals is left out. With `standings`, what is
-        expected of the query comes as it was accepted, when its place changes, and as a layer
-        begins. After each `tick` seconds of silence comes None. Closing the generator abandons
-        the query: all its jobs stop, everywhere. Raises QueryError or BackendError, with a
-        `trace`, where there is no answer; UsageError for a prompt that is no text.
+        Without a `mixture` it gets what is usual here. Without `drafts`, the text of proposals
+        is left out. With `standings`, what is expected of the query comes as it was accepted,
+        when its place changes, and as a layer begins. After each `tick` seconds of silence
+        comes None. Closing the generator abandons the query: all its jobs stop, everywhere.
+        Raises QueryError or BackendError, with a `trace`, where there is no answer;
+        UsageError for a prompt that is no text.
         """
         turns = conversation(prompt)
+        usual = Usual(mixture, recipe or PAPER_RECIPE) if mixture else self.usual
         query = self._mind.mint()
         line = self._followers.join(query, drafts=drafts, standings=standings, tick=tick)
         ended = False
         asked = Asked(
             query,
             turns,
-            mixture or self.mixture,
+            usual.mixture,
             sampling or Sampling(),
             deadline,
             options,
             notes,
+            recipe or usual.recipe,
         )
         try:
             self._tell(asked)

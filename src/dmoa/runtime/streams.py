@@ -8,15 +8,19 @@ That is bounded by what one query can bring, its drafts and one answer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TypedDict
 
 from dmoa.core.effects import Answer, Standing, Visit
 from dmoa.core.events import Received
-from dmoa.core.job import Job
+from dmoa.core.job import Job, Sampling
 from dmoa.core.messages import Failure, Piece, Propose, Reply, Withdraw
+from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
-from dmoa.errors import BackendUnavailableError, DmoaError
+from dmoa.core.recipe import Recipe
+from dmoa.errors import BackendUnavailableError, DmoaError, LocalProtocolError
 from dmoa.runtime.ports import Frames
 
 _GRACE = 1.0
@@ -44,6 +48,51 @@ class Token:
 
 Progress = Visit | Draft | Token | Standing | Answer
 """What a follower of a query sees: jobs, drafts, tokens, how it stands, last the one answer."""
+
+
+class Wishes(TypedDict, total=False):
+    """What a question can say beside its words; `deadline` is in seconds from now.
+
+    Without a `mixture` it gets what is usual at its home. A `recipe` says how it is mixed.
+    """
+
+    mixture: Mixture | None
+    recipe: Recipe | None
+    sampling: Sampling | None
+    deadline: float | None
+
+
+Followed = AsyncGenerator[Progress | None, None]
+"""A query that is followed; None after each tick of silence. Closing it abandons the query."""
+
+
+async def whole(followed: Followed) -> Answer:
+    """Wait for the whole answer; raises what following it raises."""
+    async with aclosing(followed):
+        async for item in followed:
+            if isinstance(item, Answer):
+                return item
+    raise LocalProtocolError("a query ended without an answer")
+
+
+async def pieces(followed: Followed) -> AsyncGenerator[str, None]:
+    """Give the answer in pieces as they are written, or whole where it was not written so.
+
+    BackendUnavailableError, with the `trace`, where an aggregation failed of which some was
+    given already: that is not the answer.
+    """
+    written = False
+    async with aclosing(followed):
+        async for item in followed:
+            if isinstance(item, Token):
+                written = True
+                yield item.text
+            elif isinstance(item, Answer) and not written:
+                yield item.completion.text
+            elif isinstance(item, Answer) and item.source == "proposal":
+                error = BackendUnavailableError(item.trace.degraded[-1])
+                error.trace = item.trace
+                raise error
 
 
 class Line(asyncio.Queue[Progress | DmoaError | None]):
