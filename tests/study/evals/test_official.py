@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import isnan
@@ -24,13 +22,14 @@ from dmoa.study.evals.folder import Folder
 from dmoa.study.evals.judge import Judge
 from dmoa.study.evals.judged import Tally, tally
 from dmoa.study.evals.judging import judge_run
-from dmoa.study.evals.official import Official, Package, evaluate
+from dmoa.study.evals.official import Case, Official, Package, evaluate, prepare
 from dmoa.study.evals.records import Answer, Item
 from dmoa.study.evals.template import parse_template
 
 pytestmark = pytest.mark.real
 
 NAMES = ("local@n1", "dmoa-m1k2-best")
+KINDS = ("graded", "text")
 COUNT = 8
 WORTH = {f"Answer {at:02}.": 0.4 * at - 1.5 for at in range(2 * COUNT)} | {
     f"Baseline {at:02}!": 1.0 for at in range(COUNT)
@@ -63,12 +62,10 @@ class Both:
     ours: tuple[Tally, ...]
     asked_by_them: list[Json]
     asked_by_us: list[Json]
-    place: Path
-    library: set[tuple[str, float]]
-    """What was in the package's folder before, with the time it was changed."""
 
 
 def library() -> set[tuple[str, float]]:
+    """What is in the package's folder, with the time it was changed."""
     spec = find_spec("alpaca_eval")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -77,52 +74,64 @@ def library() -> set[tuple[str, float]]:
     return {(str(each), each.stat().st_mtime) for each in files if each.is_file()}
 
 
-def judged(place: Path, *, logprobs: bool) -> Both:
-    """Judge by a judge that sees the worth of a text, leans to the first, and fails at times."""
-    folder = run_of(place)
-    fake = FakeJudge(WORTH, bias=0.8, logprobs=logprobs)
+@dataclass
+class Trial:
+    place: Path
+    library: set[tuple[str, float]]
+    kinds: dict[str, Both]
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """Judge by one that sees what texts are worth, leans to the first, and fails at times.
+
+    With log probabilities and without, but in one process: the package takes long to import.
+    """
+    place, before = tmp_path_factory.mktemp("official"), library()
+    fake = FakeJudge(WORTH, bias=0.8)
 
     def say(body: Json) -> Said:
+        if body["model"] == "text":
+            body = body | {"logprobs": False}
         if "Task 5" not in body["messages"][-1]["content"]:
             return fake.compare(body)
         return completion("It depends.", {"It": 0.9} if body.get("logprobs") else None)
 
-    before = library()
-    with fake.served() as uri:
-        package = Package.find(Judge(f"{uri}?key_env=OFFICIAL_KEY"), None, 4, 0)
-        words = parse_template(package.words.read_text(), "theirs")
-        wish = Wish(both=False, template=words)
-        fake.say = say
-        docket, bench = asyncio.run(
-            judge_run(folder, package.judge, wish, concurrency=4, report=lambda *_: None)
+    fake.say = say
+    cases: dict[str, Case] = {}
+    ours: dict[str, tuple[Tally, ...]] = {}
+    with pytest.MonkeyPatch.context() as patch, fake.served() as uri:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("HF_HOME", str(place / "hub"))
+        patch.setenv("OFFICIAL_KEY", "sk-official")
+        for kind in KINDS:
+            judge = Judge(f"{uri.replace('#judge', f'#{kind}')}?key_env=OFFICIAL_KEY")
+            package = Package.find(judge, None, 4, 0)
+            words = parse_template(package.words.read_text(), "theirs")
+            wish, folder = Wish(both=False, template=words), run_of(place / kind)
+            docket, bench = asyncio.run(
+                judge_run(folder, judge, wish, concurrency=4, report=lambda *_: None)
+            )
+            ours[kind] = tally(docket, bench)
+            cases[kind] = prepare(folder, wish, package)
+        by_us, fake.bodies = fake.bodies, []
+        tasks = {f"{kind} {name}": cases[kind].tasks[name] for kind in KINDS for name in NAMES}
+        told = package.run(place / "both", tasks)
+    by_us = [each for each in by_us if "1 + 1" not in each["messages"][-1]["content"]]
+    kinds = {
+        kind: Both(
+            case.conclude({name: told[f"{kind} {name}"] for name in NAMES}),
+            ours[kind],
+            *([each for each in heard if each["model"] == kind] for heard in (fake.bodies, by_us)),
         )
-        by_us = fake.bodies
-        fake.bodies = []
-        theirs = evaluate(folder, wish, package)
-    by_them = [each for each in fake.bodies if "1 + 1" not in each["messages"][-1]["content"]]
-    return Both(theirs, tally(docket, bench), by_them, by_us, place, before)
+        for kind, case in cases.items()
+    }
+    return Trial(place, before, kinds)
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Both]]:
-    """Run the package twice, which takes seconds to import: with log probabilities, and without."""
-    patch = pytest.MonkeyPatch()
-    place = tmp_path_factory.mktemp("official")
-    patch.setenv("HF_HUB_OFFLINE", "1")
-    patch.setenv("HF_HOME", str(place / "hub"))
-    patch.setenv("OFFICIAL_KEY", "sk-official")
-    with ThreadPoolExecutor() as pool:
-        runs = {
-            name: pool.submit(judged, place / name, logprobs=name == "graded")
-            for name in ("graded", "text")
-        }
-        yield {name: run.result() for name, run in runs.items()}
-    patch.undo()
-
-
-@pytest.mark.parametrize("kind", ["graded", "text"])
-def test_the_package_says_what_we_say(both: dict[str, Both], kind: str) -> None:
-    found = both[kind]
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_package_says_what_we_say(trial: Trial, kind: str) -> None:
+    found = trial.kinds[kind]
     assert [each.configuration for each in found.theirs] == list(NAMES)
     for theirs, ours in zip(found.theirs, found.ours, strict=True):
         assert theirs.win_rate == pytest.approx(ours.win_rate, abs=1e-9)
@@ -137,27 +146,27 @@ def test_the_package_says_what_we_say(both: dict[str, Both], kind: str) -> None:
     assert all(each == pytest.approx(round(each)) for each in grades) is (kind == "text")
 
 
-@pytest.mark.parametrize("kind", ["graded", "text"])
-def test_the_judge_hears_the_same_from_both(both: dict[str, Both], kind: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_judge_hears_the_same_from_both(trial: Trial, kind: str) -> None:
     def heard(bodies: list[Json]) -> list[str]:
         # but for the wish for log probabilities that found none
         asked = (each for each in bodies if kind == "graded" or "logprobs" not in each)
         return sorted({json.dumps(each, sort_keys=True) for each in asked})
 
-    found = both[kind]
+    found = trial.kinds[kind]
     assert heard(found.asked_by_them) == heard(found.asked_by_us)
     assert len(heard(found.asked_by_us)) == 2 * COUNT - 2
 
 
-def test_all_that_is_written_is_in_the_run(both: dict[str, Both]) -> None:
-    for each in both.values():
-        assert library() == each.library
-        place = each.place / "official"
-        assert (place / "log.txt").stat().st_size
-        assert (place / NAMES[0] / "annotations.json").exists()
-        assert (place / NAMES[0] / "leaderboard.csv").exists()
-        for file in (file for file in each.place.rglob("*") if file.is_file()):
-            assert b"sk-official" not in file.read_bytes()
+def test_all_that_is_written_is_in_the_run(trial: Trial) -> None:
+    assert library() == trial.library
+    place = trial.place / "both"
+    assert (place / "log.txt").stat().st_size
+    (found,) = place.glob("graded*n1")
+    assert (found / "annotations.json").exists()
+    assert (found / "leaderboard.csv").exists()
+    for file in (file for file in trial.place.rglob("*") if file.is_file()):
+        assert b"sk-official" not in file.read_bytes()
 
 
 # -- without the package ------------------------------------------------------------------
@@ -197,7 +206,7 @@ def test_a_failure_is_told_without_the_key(
     assert "OPENAI_API_KEYS" not in env
     assert env["NO_PROXY"] == "*"
     assert env["PATH"] == os.environ["PATH"]
-    settings = (tmp_path / "official" / "judge" / "configs.yaml").read_text()
+    settings = (tmp_path / "official" / NAMES[1] / "judge" / "configs.yaml").read_text()
     assert '"requires_chatml": true' in settings
     assert '"top_logprobs": 20' in settings
     assert "logprob_parser" in settings
@@ -212,7 +221,9 @@ def test_a_configuration_may_be_the_reference(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "official" / NAMES[1] / "reference.json").read_bytes())
     assert len(rows) == COUNT - 1
     assert {each["generator"] for each in rows} == {NAMES[0]}
-    assert "regex_parser" in (tmp_path / "official" / "judge" / "configs.yaml").read_text()
+    assert (
+        "regex_parser" in (tmp_path / "official" / NAMES[1] / "judge" / "configs.yaml").read_text()
+    )
 
 
 def test_what_the_package_has_no_form_for_is_refused(tmp_path: Path) -> None:

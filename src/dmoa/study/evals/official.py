@@ -53,7 +53,7 @@ for name, folder in spec["places"].items():
     board, found = evaluate(
         model_outputs=read(place / "outputs.json"),
         reference_outputs=read(place / "reference.json"),
-        annotators_config=str(Path("judge").resolve()), name=name, output_path=folder,
+        annotators_config=str((place / "judge").resolve()), name=name, output_path=folder,
         precomputed_leaderboard=None, is_return_instead_of_print=True, is_cache_leaderboard=False,
         fn_metric="get_winrate", sort_by="win_rate", caching_path=None, seed=spec["seed"],
     )
@@ -96,10 +96,14 @@ class Official:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the package is to judge: the outputs of one configuration beside its reference."""
+    """What the package is to judge: the outputs of one configuration beside its reference.
+
+    `settings` tell it how, as the text of its own file of them.
+    """
 
     outputs: Rows
     reference: Rows
+    settings: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +138,14 @@ class Package:
         for name, task in tasks.items():
             folder = place / _UNSAFE.sub("_", name)
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / _NAME).mkdir(exist_ok=True)
+            (folder / _NAME / "configs.yaml").write_text(task.settings, encoding="utf-8")
             _write(folder / "outputs.json", task.outputs)
             _write(folder / "reference.json", task.reference)
             results[name] = folder / "result.json"
             results[name].unlink(missing_ok=True)
         places = {name: file.parent.name for name, file in results.items()}
         _write(place / "spec.json", {"seed": self.seed, "whole": ITEMS, "places": places})
-        (place / _NAME).mkdir(exist_ok=True)
-        (place / _NAME / "configs.yaml").write_text(self._settings(), encoding="utf-8")
         ended = subprocess.run(  # noqa: S603 - our own script
             [sys.executable, "-c", _SCRIPT],
             cwd=place,
@@ -162,10 +166,11 @@ class Package:
             )
         return {name: json.loads(file.read_bytes()) for name, file in results.items()}
 
-    def _settings(self) -> str:
-        """Write its settings, as YAML: log probabilities where there are some, else the text.
+    def settings(self) -> str:
+        """Write its settings, as YAML, for a judge that was met.
 
-        What the text is matched with always takes all of it, so that there is one match.
+        They ask for log probabilities where there are some, else for a text. What the text is
+        matched with always takes all of it, so that there is one match.
         """
         judge = self.judge
         asked: dict[str, Any] = {
@@ -212,11 +217,32 @@ class Package:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A run made ready for the package: tasks and our own questions, by configuration."""
+
+    tasks: dict[str, Task]
+    questions: dict[str, list[Question]]
+    known: Mapping[str, Judgement]
+
+    def conclude(self, told: Mapping[str, dict[str, Any]]) -> tuple[Official, ...]:
+        """Put what the package tells of each task beside what we have of the same questions."""
+        return tuple(
+            _official(name, told[name], self.questions[name], self.known) for name in self.tasks
+        )
+
+
 def evaluate(folder: Folder, wish: Wish, package: Package) -> tuple[Official, ...]:
     """Let the package judge the configurations of a wish, each item once and in one order.
 
-    UsageError where the run has what the package has no form for.
+    UsageError where the run has what the package has no form for, DmoaError where it fails.
     """
+    case = prepare(folder, wish, package)
+    return case.conclude(package.run((folder.place / "official").resolve(), case.tasks))
+
+
+def prepare(folder: Folder, wish: Wish, package: Package) -> Case:
+    """Make a run ready for the package, and meet the judge; errors as of `evaluate`."""
     judge, wish = package.judge, replace(wish, both=False, draws=1)
     docket_of(folder, wish, judge)  # what cannot be is refused before anybody is called
     asyncio.run(_meet(judge))
@@ -234,9 +260,8 @@ def evaluate(folder: Folder, wish: Wish, package: Package) -> tuple[Official, ..
                 _baseline(item) if wish.reference == BASELINE else rows[wish.reference][at]
                 for at, item in items.items()
             ]
-            tasks[name] = Task([rows[name][at] for at in items], reference)
-    told = package.run((folder.place / "official").resolve(), tasks)
-    return tuple(_official(name, told[name], questions[name], known) for name in tasks)
+            tasks[name] = Task([rows[name][at] for at in items], reference, package.settings())
+    return Case(tasks, questions, known)
 
 
 async def _meet(judge: Judge) -> None:
