@@ -15,12 +15,16 @@ from math import ceil, nan, sqrt
 import numpy as np
 import numpy.typing as npt
 
+from dmoa.study.statistics import student
+
 Floats = npt.NDArray[np.float64]
 
-LEVEL = 0.95
-"""The confidence of an interval."""
-DRAWS = 4000
+TAIL = 0.025
+"""Chance that the truth lies below an interval, and that it lies above it."""
+DRAWS = 2000
 """Resamples of a bootstrap."""
+_AT_ONCE = 2_000_000
+"""Counts of resamples side by side, which bounds the memory they take."""
 SEED = 20241221
 """Of the resamples, so that the same run has the same intervals."""
 MOST_ITEMS = 100_000
@@ -56,42 +60,65 @@ def mean_of(
     """Estimate a mean over items, whose values lie within `scale`; nan where there are none."""
     low, high = scale
     imagined = ((low, IMAGINED), (high, IMAGINED))
-    return _bootstrap(np.asarray(values, dtype=np.float64), imagined, draws, seed)
+    found = np.asarray(values, dtype=np.float64)
+    return interval_of(_mean(found), _again(found, imagined, draws, seed), len(found))
 
 
 def difference_of(
     values: Sequence[float] | Floats,
     *,
     most: float = 100.0,
+    above: float = TAIL,
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> Interval:
-    """Estimate the mean of differences within pairs, none of them larger than `most`."""
+    """Estimate the mean of differences within pairs, none of them larger than `most`.
+
+    `above` is the chance that the truth lies above the interval; as it may be much smaller than
+    resamples can show, both ends are told from their deviation, by Student's t.
+    """
     imagined = ((-most, IMAGINED_PAIRS), (0.0, 2 * IMAGINED_PAIRS), (most, IMAGINED_PAIRS))
-    return _bootstrap(np.asarray(values, dtype=np.float64), imagined, draws, seed)
+    found = np.asarray(values, dtype=np.float64)
+    mean, count = _mean(found), len(found)
+    if count < 2 or draws < 2:  # noqa: PLR2004
+        return Interval(mean, nan, nan, nan, count)
+    again = _again(found, imagined, draws, seed)
+    error = float(again.std(ddof=1))
+    middle = mean * count / (count + 4 * IMAGINED_PAIRS)
+    low = middle - student(count - 1, 1.0 - 2.0 * TAIL) * error
+    high = middle + student(count - 1, 1.0 - 2.0 * above) * error
+    return Interval(mean, error, min(low, mean), max(high, mean), count)
 
 
-def _bootstrap(
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else nan
+
+
+def _again(
     values: Floats, imagined: Sequence[tuple[float, float]], draws: int, seed: int
-) -> Interval:
+) -> Floats:
+    """Draw items and imagined ones anew, and tell the means; shaped (draws,), or empty."""
     count = len(values)
     if not count:
-        return Interval(nan, nan, nan, nan, 0)
+        return np.zeros(0)
     # Few values differ: drawing how often each comes is the same, and much quicker.
     levels, often = np.unique(values, return_counts=True)
     levels = np.concatenate([levels, [each for each, _ in imagined]])
     shares = np.concatenate([often, [weight for _, weight in imagined]])
     dice = np.random.default_rng(seed)
-    means = dice.multinomial(count, shares / shares.sum(), draws) @ levels / count
-    return interval_of(float(values.mean()), means, count)
+    part = max(1, _AT_ONCE // len(levels))
+    parts = [
+        dice.multinomial(count, shares / shares.sum(), min(part, draws - first)) @ levels / count
+        for first in range(0, draws, part)
+    ]
+    return np.concatenate(parts)
 
 
 def interval_of(mean: float, again: Floats, count: int) -> Interval:
     """Sum up what resamples of `count` items gave; the interval never leaves out the mean."""
     if len(again) < 2:  # noqa: PLR2004
         return Interval(mean, nan, nan, nan, count)
-    tail = 50.0 * (1.0 - LEVEL)
-    low, high = (float(each) for each in np.percentile(again, [tail, 100.0 - tail]))
+    low, high = (float(each) for each in np.quantile(again, [TAIL, 1.0 - TAIL]))
     return Interval(mean, float(again.std(ddof=1)), min(low, mean), max(high, mean), count)
 
 

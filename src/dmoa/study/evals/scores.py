@@ -22,7 +22,8 @@ from dmoa.study.evals.winrate import Judged
 
 UNJUDGED_MAX = 0.05
 """A share of the items to be judged: where more could not be, the result is in doubt."""
-_MEMBER = "local@"
+MEMBER = "local@"
+"""What configurations begin with that are a node's own model alone."""
 
 _V = TypeVar("_V")
 
@@ -53,8 +54,8 @@ class Run:
 
     def members(self) -> tuple[str, ...]:
         """List the nodes' own models alone, asked or not."""
-        named = [f"{_MEMBER}{each.node}" for each in self.plan.members]
-        asked = [each for each in self.configurations() if each.startswith(_MEMBER)]
+        named = [f"{MEMBER}{each.node}" for each in self.plan.members]
+        asked = [each for each in self.configurations() if each.startswith(MEMBER)]
         return tuple(dict.fromkeys([*named, *asked]))
 
 
@@ -101,7 +102,7 @@ class Measure:
     def rivals(self, run: Run) -> Rivals:
         """Name the members to be compared with, and what each costs."""
         asked = [each for each in run.members() if each in self.values]
-        costs = {each: cost_of(run, each) for each in asked}
+        costs = {each: tokens_of(run, each) for each in asked}
         return Rivals(self.values, asked, costs)
 
     def kinds(self) -> dict[str, tuple[Item, ...]]:
@@ -118,7 +119,7 @@ def measures_of(run: Run) -> list[Measure]:
     return [*found, *(_judged(run, judge, reference) for judge, reference in pairs)]
 
 
-def cost_of(run: Run, configuration: str) -> float:
+def tokens_of(run: Run, configuration: str) -> float:
     """Average the tokens, read and written, of a configuration's answers."""
     found = [
         each.prompt_tokens + each.completion_tokens

@@ -312,6 +312,41 @@ def read_difficulties(file: Path) -> Difficulties:
     return Difficulties(by_index)
 
 
+def read_published(preferences: Path, lengths: Path, reference: str) -> dict[str, Judged]:
+    """Read published judgements of several models: tables with `index` and a column per model.
+
+    Items without a preference or a length are left out, model by model. UsageError where the
+    tables do not fit each other, or a preference is none.
+    """
+    told, long = read_csv(preferences), read_csv(lengths)
+    for file, rows in ((preferences, told), (lengths, long)):
+        if "index" not in rows[0]:
+            raise UsageError(f"{file} has no column 'index'")
+    if reference not in long[0]:
+        names = ", ".join(each for each in long[0] if each != "index")
+        raise UsageError(
+            f"{lengths} has no column {reference!r}", hint=f"name one by --reference: {names}"
+        )
+    by_index = {row["index"]: row for row in long}
+    pairs = [(row, by_index[row["index"]]) for row in told if row["index"] in by_index]
+    if len(pairs) < len(told):
+        raise UsageError(f"{lengths} lacks {len(told) - len(pairs)} items of {preferences}")
+    left, right = [row for row, _ in pairs], [row for _, row in pairs]
+    indices = _numbers(preferences, left, "index")
+    found: dict[str, Judged] = {}
+    for model in (each for each in told[0] if each not in {"index", reference}):
+        if model not in long[0]:
+            raise UsageError(f"{lengths} has no column {model!r}")
+        values = _numbers(preferences, left, model)
+        both = _numbers(lengths, right, model), _numbers(lengths, right, reference)
+        if ((values < 0.0) | (values > 1.0)).any():
+            raise UsageError(f"{preferences}: preferences of {model!r} are not within 0 and 1")
+        known = np.isfinite(values) & np.isfinite(both[0]) & np.isfinite(both[1])
+        places = [int(each) for each in indices[known]]
+        found[model] = Judged(values[known], both[0][known], both[1][known], places)
+    return found
+
+
 def read_csv(file: Path) -> list[dict[str, str]]:
     """Read the rows of a table with a heading; UsageError where there are none."""
     try:
