@@ -139,7 +139,7 @@ def test_the_table_tells_wins_and_how_the_judge_leans(judge: Judge, bench: Bench
     for what in (
         "1 items without an answer of local@n1 are losses",
         "contradicts itself on 100% of the items of dmoa-m1k2",
-        "prefers what stands first in 100% of the cases (dmoa-m1k2)",
+        "leans to what stands first: 100% of its preference (dmoa-m1k2)",
         "gives no log probabilities",
     ):
         assert what in result.stderr

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from dmoa.study.evals.official import Official, Package
 
 _VERDICTS = ("rubbish", "refused", "timeout", "failed")
+_HALF = 0.5
+_LONE = 0.1
+"""Share of judgements with one identifier alone that is worth a remark."""
 _FLIPS = 0.2
 """Share of the pairs from which on flips are worth a remark."""
 _LEAN = 0.1
@@ -156,7 +159,7 @@ def _own(folder: Folder, judge: Judge, wish: Wish, concurrency: int, *, as_json:
 
         screen = render.console()
         title = f"{judge.name}, against {wish.reference}"
-        screen.print(Text(render.plain(title), style="bold"))
+        screen.print(Text(render.plain(title), style="bold"), soft_wrap=True)
         screen.print()
         screen.print(_table(tallies))
         screen.print()
@@ -235,13 +238,19 @@ def _leanings(each: Tally) -> Iterable[str]:
             f"the judge contradicts itself on {each.flips / each.pairs:.0%} of the items of {name} "
             "when their order is swapped"
         )
-    if abs(each.first - 0.5) > _LEAN:
-        yield f"the judge prefers what stands first in {each.first:.0%} of the cases ({name})"
+    if abs(each.first - _HALF) > _LEAN:
+        which, share = ("first", each.first) if each.first > _HALF else ("second", 1 - each.first)
+        yield f"the judge leans to what stands {which}: {share:.0%} of its preference ({name})"
     if abs(each.length) > _LENGTH:
         which = "longer" if each.length > 0 else "shorter"
         yield f"the judge prefers {which} answers (correlation {each.length:+.2f}, {name})"
     if each.graded == 0.0:
         yield f"the judge gives no log probabilities: judgements of {name} are all or nothing"
+    if each.lone > _LONE:
+        yield (
+            f"in {each.lone:.0%} of the judgements of {name} only one of m and M was among the log "
+            "probabilities: these are all or nothing"
+        )
 
 
 def _data(tallies: Sequence[Tally], bench: Bench, judge: Judge, wish: Wish) -> dict[str, Any]:

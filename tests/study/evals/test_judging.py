@@ -372,6 +372,14 @@ async def test_a_judge_that_loves_length_is_seen(tmp_path: Path) -> None:
     assert isnan((await court.sit()).length)
 
 
+async def test_one_identifier_alone_is_told(court: Court) -> None:
+    answers = [completion("M", {"M": 0.9}), completion("M", {"m": 0.1, "M": 0.9})]
+    court.fake.say = lambda _: answers[len(court.fake.bodies) % 2]
+    found = await court.sit()
+    assert (found.graded, found.lone) == (1.0, 0.5)
+    assert [each.detail for each in court.rows[:2]] == ["", "only one identifier among the tokens"]
+
+
 async def test_cut_answers_are_counted(tmp_path: Path) -> None:
     court = Court(tmp_path)
     court.folder = make_run(tmp_path / "run", items_of(2), {NAME: ("mine1", "mine2 " * 9000)})

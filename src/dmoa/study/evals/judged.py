@@ -11,6 +11,7 @@ import numpy as np
 
 from dmoa.study.evals.docket import NO_ANSWER, SAME_TEXT, Docket, Question
 from dmoa.study.evals.judging import Bench
+from dmoa.study.evals.opinion import LONE
 from dmoa.study.evals.records import Judgement
 from dmoa.study.evals.winrate import win_rate_of
 
@@ -31,7 +32,8 @@ class Tally:
     with. `verdicts` counts judgements, `flips` the items, of `pairs` in both orders, in which
     the judge preferred the first answer twice, or the second. `first` is its mean preference for
     what stood first, `length` the correlation of its preference with how much longer an answer
-    was than the reference. `graded` is the share that log probabilities made. Tokens are sums.
+    was than the reference. `graded` is the share that log probabilities made, `lone` that in which
+    only one identifier was among these. Tokens are sums.
     """
 
     configuration: str
@@ -50,6 +52,7 @@ class Tally:
     first: float
     length: float
     graded: float
+    lone: float
     prompt_tokens: int
     completion_tokens: int
 
@@ -118,6 +121,7 @@ def _tally(name: str, items: dict[str, list[_Heard]], docket: Docket) -> Tally:
         first=_mean([_first(each) for each in judged]),
         length=_correlation(lengths),
         graded=_mean([float(each.graded) for each in judged]),
+        lone=_mean([float(each.detail == LONE) for each in judged]),
         prompt_tokens=sum(each.prompt_tokens for each in said),
         completion_tokens=sum(each.completion_tokens for each in said),
     )

@@ -12,6 +12,8 @@ import msgspec
 
 from dmoa.study.evals.records import Verdict
 
+LONE: Final = "only one identifier among the tokens"
+"""The detail of a preference that log probabilities made all or nothing."""
 _WORDS: Final = 80
 """Letters kept of what a judge said that cannot be understood."""
 _SPACES: Final = " \t\r\n\u0120\u010a\u2581"
@@ -103,7 +105,9 @@ def read_completion(data: bytes) -> tuple[Opinion, bool]:
         return Opinion("refused", None, False, *tokens, _excerpt(why)), bool(top)
     pairs = [(each.token, each.logprob) for each in top if each.logprob is not None]
     if (first := grade(pairs)) is not None:
-        return Opinion("judged", first, True, *tokens), True
+        letters = {token.strip(_SPACES) for token, _ in pairs} & {"m", "M"}
+        detail = LONE if len(letters) == 1 else ""
+        return Opinion("judged", first, True, *tokens, detail), True
     text = choice.message.content or ""
     if (first := read_text(text)) is not None:
         return Opinion("judged", first, False, *tokens), bool(top)
