@@ -9,7 +9,7 @@ intervals of proportions hold (Agresti and Coull 1998; of pairs, Agresti and Min
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, nan, sqrt
 
 import numpy as np
@@ -51,17 +51,12 @@ class Interval:
 
 
 def mean_of(
-    values: Sequence[float] | Floats,
-    *,
-    scale: tuple[float, float] = (0.0, 100.0),
-    draws: int = DRAWS,
-    seed: int = SEED,
+    values: Sequence[float] | Floats, *, most: float = 100.0, draws: int = DRAWS, seed: int = SEED
 ) -> Interval:
-    """Estimate a mean over items, whose values lie within `scale`; nan where there are none."""
-    low, high = scale
-    imagined = ((low, IMAGINED), (high, IMAGINED))
-    found = np.asarray(values, dtype=np.float64)
-    return interval_of(_mean(found), _again(found, imagined, draws, seed), len(found))
+    """Estimate a mean over items, whose values lie from 0 to `most`; nan where there are none."""
+    imagined = ((0.0, IMAGINED), (most, IMAGINED))
+    found = _estimate(values, imagined, above=TAIL, draws=draws, seed=seed)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, most))
 
 
 def difference_of(
@@ -74,33 +69,43 @@ def difference_of(
 ) -> Interval:
     """Estimate the mean of differences within pairs, none of them larger than `most`.
 
-    `above` is the chance that the truth lies above the interval; as it may be much smaller than
-    resamples can show, both ends are told from their deviation, by Student's t.
+    `above` is the chance that the truth lies above the interval.
     """
     imagined = ((-most, IMAGINED_PAIRS), (0.0, 2 * IMAGINED_PAIRS), (most, IMAGINED_PAIRS))
+    return _estimate(values, imagined, above=above, draws=draws, seed=seed)
+
+
+def _estimate(
+    values: Sequence[float] | Floats,
+    imagined: Sequence[tuple[float, float]],
+    *,
+    above: float,
+    draws: int,
+    seed: int,
+) -> Interval:
+    """Bootstrap a mean; `imagined` are values and how many items have them.
+
+    The ends are told from the deviation of the resamples, by Student's t: they may be further
+    out than resamples show, and resamples of few items have few values.
+    """
     found = np.asarray(values, dtype=np.float64)
-    mean, count = _mean(found), len(found)
+    mean, count = float(found.mean()) if len(found) else nan, len(found)
     if count < 2 or draws < 2:  # noqa: PLR2004
         return Interval(mean, nan, nan, nan, count)
     again = _again(found, imagined, draws, seed)
+    added = sum(weight for _, weight in imagined)
+    middle = (mean * count + sum(at * weight for at, weight in imagined)) / (count + added)
     error = float(again.std(ddof=1))
-    middle = mean * count / (count + 4 * IMAGINED_PAIRS)
     low = middle - student(count - 1, 1.0 - 2.0 * TAIL) * error
     high = middle + student(count - 1, 1.0 - 2.0 * above) * error
     return Interval(mean, error, min(low, mean), max(high, mean), count)
 
 
-def _mean(values: Floats) -> float:
-    return float(values.mean()) if len(values) else nan
-
-
 def _again(
     values: Floats, imagined: Sequence[tuple[float, float]], draws: int, seed: int
 ) -> Floats:
-    """Draw items and imagined ones anew, and tell the means; shaped (draws,), or empty."""
+    """Draw items and imagined ones anew, and tell the means; shaped (draws,)."""
     count = len(values)
-    if not count:
-        return np.zeros(0)
     # Few values differ: drawing how often each comes is the same, and much quicker.
     levels, often = np.unique(values, return_counts=True)
     levels = np.concatenate([levels, [each for each, _ in imagined]])

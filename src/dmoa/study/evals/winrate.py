@@ -292,7 +292,7 @@ def read_difficulties(file: Path) -> Difficulties:
             f"{file} has no columns `index` and `instruction_difficulty`",
             hint="name the file df_gamed.csv of AlpacaEval 2.0, or one made of it",
         )
-    indices = [int(each) for each in _numbers(file, rows, "index")]
+    indices = _places(_numbers(file, rows, "index"), file)
     hard = _numbers(file, rows, "instruction_difficulty")
     by_index = dict(zip(indices, (float(each) for each in hard), strict=True))
     if not np.isfinite(list(by_index.values())).all():
@@ -332,7 +332,7 @@ def read_published(preferences: Path, lengths: Path, reference: str) -> dict[str
     if len(pairs) < len(told):
         raise UsageError(f"{lengths} lacks {len(told) - len(pairs)} items of {preferences}")
     left, right = [row for row, _ in pairs], [row for _, row in pairs]
-    indices = _numbers(preferences, left, "index")
+    indices = np.array(_places(_numbers(preferences, left, "index"), preferences))
     found: dict[str, Judged] = {}
     for model in (each for each in told[0] if each not in {"index", reference}):
         if model not in long[0]:
@@ -359,6 +359,12 @@ def read_csv(file: Path) -> list[dict[str, str]]:
     if not rows:
         raise UsageError(f"{file} has no rows")
     return rows
+
+
+def _places(numbers: Floats, file: Path) -> list[int]:
+    if not np.isfinite(numbers).all():
+        raise UsageError(f"{file} does not tell the index of every item")
+    return [int(each) for each in numbers]
 
 
 def _numbers(file: Path, rows: Sequence[Mapping[str, str]], column: str) -> Floats:
