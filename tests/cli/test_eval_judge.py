@@ -31,7 +31,12 @@ SOON = 60.0
 """Seconds within which a process has done its part, on however busy a machine."""
 NAMES = ("local@n1", "dmoa-m1k2")
 COUNT = 6
-RUN = "import sys; from dmoa.cli.eval_judge import judge; judge(sys.argv[1:])"
+RUN = """
+import sys
+from dmoa.cli.eval_judge import judge
+from dmoa.cli.main import Commands
+Commands(name="eval", commands=[judge]).main(["judge", *sys.argv[1:]])
+"""
 
 
 @dataclass
@@ -128,12 +133,12 @@ def test_the_table_tells_wins_and_how_the_judge_leans(judge: Judge, bench: Bench
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == f"{bench.url}, against baseline"
-    headings = "configuration items judged win rate no answer flips first length read"
+    headings = "configuration judged win rate flips first length read"
     assert lines[2].split() == headings.split()
-    assert lines[3].split()[:3] == [NAMES[0], "6", "6"]
-    assert "41.67 % ± 8.33" in lines[3]
-    assert "5 of 5" in lines[3]
-    assert "50.00 % ± 0.00" in lines[4]
+    assert lines[3].split()[:4] == [NAMES[0], "6", "of", "6"]
+    assert "41.67 ±8.33 %" in lines[3]
+    assert "100.0 %" in lines[3]
+    assert "50.00 ±0.00 %" in lines[4]
     assert lines[4].endswith("600 tokens")
     assert lines[6] == "22 judgements asked for now, 0 known before"
     for what in (
@@ -209,17 +214,22 @@ def test_a_template_of_somebody_else(judge: Judge, bench: Bench, tmp_path: Path)
     assert bench.asked == 12  # the first of them twice: for log probabilities, and without
 
 
-def test_killed_in_the_middle_it_goes_on(judge: Judge, bench: Bench, run: Path) -> None:
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_stopped_in_the_middle_it_goes_on(
+    judge: Judge, bench: Bench, run: Path, sign: signal.Signals, code: int
+) -> None:
     bench.hold = 9
     words = (str(run), "--judge", bench.url, "--concurrency", "1")
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", RUN, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
     until = time.monotonic() + SOON
     while bench.asked < 10 and time.monotonic() < until:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait(SOON)
+    process.send_signal(sign)
+    _, said = process.communicate(timeout=SOON)
+    assert process.returncode == code
+    assert (b"the same command goes on from there" in said) is (code > 0)
     before = bench.asked
     kept = len(Folder(run).judgements())
     bench.gate.set()
@@ -247,7 +257,7 @@ def test_the_package_is_handed_the_run(
     result = judge(*args)
     assert result.exit_code == 0
     assert result.stdout.splitlines()[1].split() == (
-        ["local@n1", "6", "41.67", "%", "±", "8.33", "-", "41.0", "%"]
+        ["local@n1", "6", "41.67", "±8.33", "%", "-", "41.0", "%"]
     )
     assert "note: local@n1: a remark" in result.stderr
     (row,) = json.loads(judge(*args, "--json").stdout)["configurations"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ _LEAN = 0.1
 """How far the mean preference for the first may be from a half, without a remark."""
 _LENGTH = 0.3
 """Correlation of preference and length that is worth a remark."""
+_THOUSAND = 1000
 
 
 @command(
@@ -181,19 +182,18 @@ def _table(tallies: Sequence[Tally]) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("configuration", overflow="fold")
-    for heading in ("items", "judged", "win rate", "no answer", "flips", "first", "length", "read"):
+    for heading in ("judged", "win rate", "flips", "first", "length", "read"):
         table.add_column(heading, justify="right")
     for each in tallies:
+        flips = each.flips / each.pairs if each.pairs else nan
         table.add_row(
             render.plain(each.configuration),
-            str(each.items),
-            str(each.judged),
+            f"{each.judged} of {each.items}",
             _rate(each.win_rate, each.standard_error),
-            str(each.no_answer),
-            f"{each.flips} of {each.pairs}" if each.pairs else "-",
+            _percent(100.0 * flips),
             _percent(100.0 * each.first),
             f"{each.length:+.2f}" if isfinite(each.length) else "-",
-            f"{each.prompt_tokens} tokens",
+            f"{_short(each.prompt_tokens)} tokens",
         )
     return table
 
@@ -315,7 +315,12 @@ def _official_table(found: Sequence[Official]) -> Table:
 def _rate(percent: float, error: float) -> str:
     if not isfinite(percent):
         return "-"
-    return f"{percent:.2f} %" + (f" ± {error:.2f}" if isfinite(error) else "")
+    return f"{percent:.2f}" + (f" ±{error:.2f} %" if isfinite(error) else " %")
+
+
+def _short(count: int) -> str:
+    """Write a large number in thousands."""
+    return str(count) if count < 10 * _THOUSAND else f"{count / _THOUSAND:.0f}k"
 
 
 def _percent(value: float) -> str:
