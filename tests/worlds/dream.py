@@ -13,6 +13,7 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId, QueryId
 from dmoa.core.network import Costs, Network
 from dmoa.core.policy import LIVE, ORDERS, PAPER, POLICIES, Policy
+from dmoa.core.recipe import PAPER_RECIPE, WORDS, Recipe
 from dmoa.sim.faults import Faults
 from dmoa.sim.links import Links, Uniform, draw_partition
 from dmoa.sim.services import PerNode
@@ -143,6 +144,14 @@ def draw_live(rng: Random, policy: Policy) -> Policy:
     return rng.choice([policy, policy, policy, drawn, drawn, LIVE])
 
 
+def draw_recipe(rng: Random) -> Recipe:
+    """Draw the paper's, or one of any words that go together."""
+    words = [word for word in WORDS if rng.random() < 0.3]
+    if "best" in words and "seed" in words:
+        words.remove("seed")
+    return rng.choice([PAPER_RECIPE, Recipe.parse("+".join(words))])
+
+
 @dataclass(slots=True)
 class Fate:
     """What users and fate do to a world, and when; users leave after they asked."""
@@ -158,6 +167,7 @@ class Fate:
         rng, faults = self.rng, self.world.faults
         nodes = [NodeId(f"n{number}") for number in range(1, self.world.nodes + 1)]
         span = rng.choice([0.0, 5.0, 20.0])
+        recipes = Random(f"{self.world.seed}/recipes")
         most = CROWD if self.world.limits.queue_jobs == ROOMY else QUERIES
         for _ in range(rng.randint(1, most)):
             self._ask(
@@ -166,6 +176,7 @@ class Fate:
                 Mixture(rng.randint(0, LAYERS), rng.randint(0, FANOUT)),
                 deadline=rng.choice([None, 0.0, 0.5, 3.0, PATIENCE, 1e9]),
                 leaves=rng.choice([0.0, rng.uniform(0.0, 3.0)]) if rng.random() < 0.2 else None,
+                recipe=draw_recipe(recipes),
             )
         for _ in range(faults.crashes):
             self._crash(rng.uniform(0.0, span + 5.0), rng.choice(nodes))
@@ -181,7 +192,7 @@ class Fate:
         self._order += 1
         heappush(self._plan, (at, self._order, act))
 
-    def _ask(
+    def _ask(  # noqa: PLR0913  (all that a question has)
         self,
         at: float,
         node: NodeId,
@@ -189,12 +200,13 @@ class Fate:
         *,
         deadline: float | None,
         leaves: float | None,
+        recipe: Recipe,
     ) -> None:
         world = self.world
 
         def act() -> None:
             if node in world.agents:
-                query = world.ask(node, mixture, deadline=deadline)
+                query = world.ask(node, mixture, deadline=deadline, recipe=recipe)
                 wanted = world.timing.deadline if deadline is None else deadline
                 self.asked[query] = mixture, at + min(wanted, world.timing.deadline_max)
                 if leaves is not None:

@@ -67,16 +67,22 @@ def _layered_well(layer: int, trace: Trace, deadline: float, world: World) -> in
     policy = world.policy
     probing = 0.0 if policy.probe is None else world.timing.probe
     mixture, final = trace.mixture, layer > trace.mixture.layers
+    recipe = trace.recipe
     wanted = 1 if final else mixture.fanout + 1
     visits = [visit for visit in trace.jobs if visit.layer == layer]
     if not visits:
         return 0
     nodes = [visit.node for visit in visits]
-    assert len(set(nodes)) == len(nodes), f"layer {layer} asked {nodes}"
-    assert not final or len(nodes) == 1
+    if final or recipe.own:
+        assert set(nodes) == {trace.home}, f"layer {layer} asked {nodes}"
+    else:
+        assert len(set(nodes)) == len(nodes), f"layer {layer} asked {nodes}"
+    ending = [visit.role for visit in visits if final]
+    assert ending in ([], ["aggregator"], ["ranker"], ["ranker", "aggregator"])
+    assert recipe.rank or "ranker" not in ending
     assert nodes[0] == trace.home, f"layer {layer} has no home"
     for visit in visits:
-        assert visit.role == ("aggregator" if final else "proposer")
+        assert (visit.role == "proposer") is not final
         assert visit.outcome != "pending", f"{visit.job} was forgotten"
         patience = (deadline - visit.sent) / (mixture.layers - layer + 2)
         assert visit.ended - visit.sent <= patience + probing + EPSILON, f"{visit.job} had too long"
@@ -93,7 +99,7 @@ def _layered_well(layer: int, trace: Trace, deadline: float, world: World) -> in
     if narrow:
         wanted = 1 + int(narrow[0].split(" asks ")[1].split(" ")[0])
     spare = max(0, len(nodes) - replaced - wanted)
-    assert spare <= policy.spare, f"layer {layer} asked {nodes}"
+    assert spare <= (0 if recipe.own else policy.spare), f"layer {layer} asked {nodes}"
     if outcomes["spared"]:
         waited = max(1, len(nodes) - replaced - spare - policy.missing)
         assert outcomes["ok"] == waited, f"layer {layer} spared who was needed"
@@ -101,6 +107,10 @@ def _layered_well(layer: int, trace: Trace, deadline: float, world: World) -> in
     if last and probing and trace.seconds - visits[0].sent <= probing + EPSILON:
         wanted = 1  # it was over before anybody else was asked
     return len(told) + len(narrow) + (len(nodes) - replaced < wanted)
+
+
+def _is_ranked(trace: Trace) -> bool:
+    return any(visit.role == "ranker" for visit in trace.jobs)
 
 
 def _is_told(visit: Visit, trace: Trace) -> bool:
@@ -128,7 +138,15 @@ def _concluded_well(end: End, trace: Trace, missed: int, world: World) -> None:
             unread = [reason for reason in trace.degraded if reason.startswith("unread")]
             assert len(unread) <= 1
             assert not unread or proposed, "nothing was there to be read"
-            assert len(trace.degraded) == missed + len(alone) + len(shallow) + len(unread)
+            unranked = [reason for reason in trace.degraded if reason.startswith("unranked")]
+            assert len(unranked) <= trace.recipe.rank
+            excused = len(alone) + len(shallow) + len(unread) + len(unranked)
+            assert len(trace.degraded) == missed + excused
+        case Answer(source="chosen", completion=completion):
+            assert trace.recipe.best or trace.recipe.agree
+            assert trace.jobs[-1].role == ("ranker" if _is_ranked(trace) else "proposer")
+            assert proposed
+            assert completion.text
         case Answer(source="proposal", completion=completion):
             assert any(reason.startswith("unaggregated") for reason in trace.degraded)
             assert proposed
@@ -141,7 +159,8 @@ def _concluded_well(end: End, trace: Trace, missed: int, world: World) -> None:
             assert position >= 1
             assert not trace.jobs
         case Refusal(code="refused", trace=Trace(jobs=())):
-            assert mixture.layers > limits.layers or mixture.fanout > limits.fanout
+            crowd = trace.recipe.own and mixture.fanout + 1 > limits.queue_jobs
+            assert mixture.layers > limits.layers or mixture.fanout > limits.fanout or crowd
         case _:
             assert not proposed, "a proposal was there, and not delivered"
 

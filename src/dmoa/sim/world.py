@@ -35,6 +35,7 @@ from dmoa.core.messages import Farewell, Gossip, Message, Propose
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.core.policy import PAPER, Policy
+from dmoa.core.recipe import PAPER_RECIPE, Recipe
 from dmoa.sim.faults import CALM, Faults
 from dmoa.sim.links import INSTANT, Carrier, Links
 from dmoa.sim.services import Alike, Services
@@ -188,6 +189,7 @@ class World:
         *,
         deadline: float | None = None,
         turns: tuple[Turn, ...] | None = None,
+        recipe: Recipe = PAPER_RECIPE,
     ) -> QueryId:
         """Ask a query at a node now; without `turns`, one that bears its name."""
         agent = self.agents[node]
@@ -195,7 +197,7 @@ class World:
         self.queries[query] = End(self.now)
         if turns is None:
             turns = (Turn("user", f"question {query}"),)
-        self._tell(agent, Asked(query, turns, mixture, deadline=deadline))
+        self._tell(agent, Asked(query, turns, mixture, deadline=deadline, recipe=recipe))
         return query
 
     def abandon(self, query: QueryId) -> None:
