@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,7 @@ def _scores(table: Table) -> Grid:
     for row in table.rows:
         value, counts, told = row.value, row.cost.counts, row.controlled
         cells = [row.configuration, "-", "-"]
-        if value.count:
+        if isfinite(value.error):
             cells[1:] = [
                 f"{value.mean:.2f} ± {value.error:.2f}",
                 f"{value.low:.1f} to {value.high:.1f}",

@@ -69,4 +69,4 @@ def _around(times: Sequence[float]) -> tuple[float, float]:
 
 
 def _is_known(row: Row) -> bool:
-    return bool(row.value.count) and isfinite(row.cost.latency)
+    return isfinite(row.value.low) and isfinite(row.cost.latency)

@@ -123,8 +123,8 @@ def _name(row: Row) -> str:
 
 
 def _interval(value: Interval) -> str:
-    if not value.count:
-        return _NONE
+    if not isfinite(value.low):
+        return _figure(value.mean, ".1f")
     return f"{value.mean:.1f} ({value.low:.1f} to {value.high:.1f})"
 
 
