@@ -5,7 +5,7 @@
 mode = "paper"
 
 [[node]]
-model = "smollm2?seed=1"
+model = "smollm2?threads=1"
 persona = "You are a careful teacher."    # any setting of a node
 ```
 """
