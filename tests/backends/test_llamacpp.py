@@ -209,6 +209,22 @@ def test_each_role_has_its_sampling_and_the_user_overrules_it():
     assert (fields["temperature"], fields["seed"], fields["min_p"]) == (0.0, 5, 0.3)
 
 
+def test_the_uri_overrules_the_role_and_the_user_the_uri():
+    uri = "smollm2?temperature=1.2&repeat_penalty=1&seed=3"
+    fields = request(prompt("proposer"), uri)
+    assert (fields["temperature"], fields["repeat_penalty"], fields["top_p"]) == (1.2, 1.0, 0.9)
+    assert fields["seed"] == request(prompt(), uri)["seed"], "the stream of seeds is repeatable"
+    said = Prompt("proposer", (), Sampling(temperature=0.0, max_tokens=1, seed=5))
+    fields = request(said, uri)
+    assert (fields["temperature"], fields["seed"]) == (0.0, 5)
+
+
+def test_rankings_are_read_as_they_are_likeliest():
+    said = Prompt("ranker", (), Sampling(temperature=0.0, max_tokens=48))
+    assert request(said)["temperature"] == 0.0
+    assert request(said, layout="full")["temperature"] == 0.0
+
+
 def test_every_job_has_a_fresh_seed():
     seeds = {request(prompt("proposer"))["seed"] for _ in range(20)}
     assert len(seeds) > 15

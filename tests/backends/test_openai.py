@@ -107,6 +107,22 @@ async def test_sends_what_the_user_said_and_little_else():
     assert (told["temperature"], told["tools"]) == (0.1, [])
 
 
+async def test_draws_as_its_uri_says_where_the_user_does_not():
+    bodies = []
+    for _ in range(2):
+        async with Scripted(GOOD) as server:
+            uri = f"openai:{server.url}#m?seed=7&temperature=1.1&top_p=0.5"
+            async with opened(uri) as backend:
+                await take(backend, prompt())
+                await take(backend, prompt("aggregator", temperature=0.2, seed=5))
+            bodies += [request.body for request in server.chats]
+    first, second, again, _ = bodies
+    assert (first["temperature"], first["top_p"]) == (1.1, 0.5)
+    assert (second["temperature"], second["seed"]) == (0.2, 5)
+    assert first["seed"] == again["seed"], "the stream of seeds is repeatable"
+    assert "repeat_penalty" not in first
+
+
 async def test_uses_one_connection_for_all():
     async with Scripted(GOOD) as server, opened(f"openai:{server.url}#m") as backend:
         for _ in range(3):

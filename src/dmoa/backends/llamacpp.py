@@ -57,6 +57,7 @@ class LlamaBackend:
         self._engine: Engine | None = None
         self._profile = Profile(model=MODEL)
         self._free = asyncio.Semaphore(1)
+        self._dice = random.Random(uri.seed)
 
     @property
     def profile(self) -> Profile:
@@ -145,8 +146,9 @@ class LlamaBackend:
         if not any(turn.role in ("system", "developer") for turn in prompt.turns):
             prompt = replace(prompt, turns=(Turn("system", SYSTEM), *prompt.turns))
         return {
-            "seed": random.randrange(_SEEDS - 1),  # the last one means none
+            "seed": self._dice.randrange(_SEEDS - 1),  # the last one means none
             **style[prompt.role],
+            **self._uri.drawn,
             **request_fields(prompt),
             "stream": True,
             "stream_options": {"include_usage": True},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
@@ -51,6 +52,8 @@ _BODY: Final = 64 * 1024
 _NAMED: Final = 10
 """Models named in a hint."""
 _DONE: Final = "[DONE]"
+_SEEDS: Final = 2**31
+"""Below which every server takes a seed."""
 _PROPOSER_TEMPERATURE: Final = 0.7
 """Proposers need to differ; an aggregator is left to the server."""
 _QUIRKS: Final = ("stream_options", "max_completion_tokens", "temperature")
@@ -81,6 +84,7 @@ class OpenAIBackend:
         self._client: httpx2.AsyncClient | None = None
         self._key = ""
         self._quirks: set[str] = set()
+        self._dice = None if uri.seed is None else random.Random(uri.seed)
         self._profile = self._make_profile(uri.name, None)
 
     @property
@@ -238,7 +242,9 @@ class OpenAIBackend:
                 await response.aclose()
 
     def _request(self, prompt: Prompt) -> dict[str, object]:
-        fields = request_fields(prompt)
+        fields = {**self._uri.drawn, **request_fields(prompt)}
+        if self._dice is not None:
+            fields.setdefault("seed", self._dice.randrange(_SEEDS))
         if prompt.role == "proposer" and "temperature" not in self._quirks:
             fields.setdefault("temperature", _PROPOSER_TEMPERATURE)
         if "max_completion_tokens" in self._quirks:

@@ -9,7 +9,9 @@ fake:SECONDS#NAME                    only takes its time; NAME may be left out
 ```
 
 Each may end in settings, `?context=8192&slots=2`; `fake:0.2?cv=0.5&seed=7&crowding=0.3` is
-log-normal, and slower with several jobs at once. There is no place for a secret: a key is
+log-normal, and slower with several jobs at once. `?temperature=0.9&top_p=0.95&seed=7` is how
+tokens are drawn where a request does not say, the seed giving a repeatable stream of seeds, one
+for each job; `repeat_penalty` is for servers that know it. There is no place for a secret: a key is
 named by its environment variable, `?key_env=NAME`.
 """
 
@@ -30,11 +32,13 @@ _SHAPE: Final = re.compile(
     re.DOTALL,
 )
 _COMMON: Final = ("context", "slots", "threads", "answer", "proposal", "layout", "stall")
+_DRAWN: Final = ("seed", "temperature", "top_p", "repeat_penalty")
+"""How tokens are drawn, where a request does not say."""
 _OWN: Final[dict[Kind, tuple[str, ...]]] = {
-    "smollm2": (),
-    "llama": (),
-    "hub": (),
-    "openai": ("key_env",),
+    "smollm2": _DRAWN,
+    "llama": _DRAWN,
+    "hub": _DRAWN,
+    "openai": (*_DRAWN, "key_env"),
     "fake": ("tokens", "fail", "after", "cv", "seed", "crowding"),
 }
 RATIO_MAX: Final = 1000
@@ -76,6 +80,19 @@ class BackendUri:
     cv: float = 0.0
     seed: int | None = None
     crowding: float = 0.0
+    temperature: float | None = None
+    top_p: float | None = None
+    repeat_penalty: float | None = None
+
+    @property
+    def drawn(self) -> dict[str, object]:
+        """The fields of a request that say how tokens are drawn, as far as the user said."""
+        said = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "repeat_penalty": self.repeat_penalty,
+        }
+        return {key: value for key, value in said.items() if value is not None}
 
 
 def parse_uri(text: str) -> BackendUri:
@@ -108,6 +125,9 @@ def parse_uri(text: str) -> BackendUri:
         cv=_ratio(settings, "cv"),
         seed=_seed(settings),
         crowding=_ratio(settings, "crowding"),
+        temperature=_share(settings, "temperature", 2.0),
+        top_p=_share(settings, "top_p", 1.0),
+        repeat_penalty=_share(settings, "repeat_penalty", 2.0),
     )
 
 
@@ -197,6 +217,19 @@ def _ratio(settings: dict[str, str], key: str) -> float:
         raise ConfigError(
             f"the backend setting `{key}` needs a number from 0 to {RATIO_MAX}",
             hint=f"for example `?{key}=0.5`",
+        )
+    return float(match[0])
+
+
+def _share(settings: dict[str, str], key: str, most: float) -> float | None:
+    text = settings.get(key)
+    if text is None:
+        return None
+    match = re.fullmatch(r"\d(?:\.\d{1,9})?|\.\d{1,9}", text, re.ASCII)
+    if match is None or float(match[0]) > most:
+        raise ConfigError(
+            f"the backend setting `{key}` needs a number from 0 to {most:g}",
+            hint=f"for example `?{key}=0.7`",
         )
     return float(match[0])
 

@@ -59,8 +59,7 @@ class Trace:
 
     @property
     def path(self) -> tuple[Visit, ...]:
-        """List the jobs that the answer waited for: of each layer, and of what follows them,
-        the last that came in."""
+        """List the jobs that the answer waited for: in each layer the last that came in."""
         last: dict[tuple[int, Role], Visit] = {}
         for visit in self.jobs:
             key = (visit.layer, visit.role)

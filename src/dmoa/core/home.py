@@ -173,14 +173,17 @@ class Home:
     def probed(self, query: Query, now: float) -> None:
         """Send the layer under way, with what is known of those drawn by now.
 
-        Whoever did not answer in time is asked only where there is nobody else.
+        Whoever did not answer in time is asked only where there are too few others.
         """
         self.wants.unwake("probe", query.asked.query)
         silent = query.probing
         living = [node for node in query.drawn if self.view.is_alive(node, now)]
         query.probing, query.drawn = set(), []
         told = [node for node in living if node not in silent]
-        chosen = self.choice.choose(query, told or living, now)
+        missing = max(0, query.plan.mixture.fanout - len(told))
+        rest = [node for node in living if node in silent]
+        told += [node for node, _ in self.view.lightest(rest, missing, now)]
+        chosen = self.choice.choose(query, told, now)
         self._patient(query, chosen, now)
         self._invite(query, chosen, now)
         if query.settled:

@@ -190,15 +190,28 @@ def test_who_does_not_answer_in_time_is_left_out() -> None:
     assert traced(room).degraded == ()
 
 
-def test_where_too_few_answered_the_layer_is_smaller_and_says_so() -> None:
+def test_where_too_few_answered_the_silent_are_asked_as_well() -> None:
     room = make_room()
     room.ask("a", 1, 3)
     tells(room, "b")
     room.lose()
     room.pass_time(PATIENCE)
-    assert list(room.invited("a")) == ["b"]
+    invited = list(room.invited("a"))
+    assert len(invited) == 3
+    assert "b" in invited
     finish(room)
-    assert traced(room).degraded == ("few: 1 of 3 peers were known in layer 1",)
+    assert traced(room).degraded == ()
+
+
+def test_where_enough_answered_the_silent_are_left_alone() -> None:
+    room = make_room()
+    room.ask("a", 1, 2)
+    asked = [to for _, to, message in room.post if isinstance(message, Probe)]
+    for peer in asked[:2]:
+        tells(room, peer)
+    room.lose()
+    room.pass_time(PATIENCE)
+    assert set(room.invited("a")) == set(asked[:2])
 
 
 def test_where_nobody_answered_they_are_asked_all_the_same() -> None:
