@@ -137,6 +137,16 @@ async def test_without_log_probabilities_the_text_is_read() -> None:
     assert it.bodies[-1]["max_tokens"] == 8
 
 
+async def test_what_is_no_completion_tells_nothing_of_log_probabilities() -> None:
+    answers: list[Said] = [(200, {"hello": 1}, {}), completion("", finish_reason="content_filter")]
+    it = fake(lambda body: answers.pop(0) if answers else it.compare(body))
+    async with judge_of(it) as judge:
+        verdicts = [(await judge.compare(ASK)).verdict for _ in range(2)]
+        assert (verdicts, judge.graded) == (["rubbish", "refused"], None)
+        assert (await judge.compare(ASK)).graded
+    assert len(it.bodies) == 3
+
+
 async def test_a_refused_wish_for_log_probabilities_is_dropped() -> None:
     def say(body: Json) -> Said:
         return refusal(422, "logprobs: unknown") if "logprobs" in body else completion("M")

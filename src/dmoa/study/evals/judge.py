@@ -23,7 +23,8 @@ import msgspec
 from dmoa.backends.refusals import read_refusal
 from dmoa.backends.uri import BackendUri, parse_uri
 from dmoa.errors import BackendError, BackendRefusedError, BackendUnavailableError, ConfigError
-from dmoa.study.evals.opinion import Opinion, UnjudgedError, read_completion
+from dmoa.study.evals.opinion import Opinion, read_completion
+from dmoa.study.evals.records import Verdict
 from dmoa.study.evals.template import Message
 
 TRIES: Final = 5
@@ -59,6 +60,14 @@ class _Model(msgspec.Struct):
 
 class _Models(msgspec.Struct):
     data: list[_Model]
+
+
+class _UnjudgedError(Exception):
+    """A question without an opinion."""
+
+    def __init__(self, verdict: Verdict, detail: str) -> None:
+        super().__init__(detail)
+        self.opinion = Opinion(verdict, detail=detail)
 
 
 class Judge:
@@ -144,13 +153,13 @@ class Judge:
                     self._learn(status, data, depth)
                     continue
                 opinion, has_grades = read_completion(data)
-                is_refused = opinion.verdict == "refused"
-                if TOP[depth] is None or has_grades or self.graded or is_refused:
-                    self.graded = self.graded or has_grades
+                if TOP[depth] is None or has_grades is not False or self.graded:
+                    if has_grades is not None:
+                        self.graded = self.graded or has_grades
                     return opinion
                 # it took the wish and gave nothing: ask again, for a text that can be read
                 self._step(len(TOP) - 1)
-        except UnjudgedError as unjudged:
+        except _UnjudgedError as unjudged:
             return unjudged.opinion
 
     def _body(self, messages: Sequence[Message], draw: int) -> bytes:
@@ -185,9 +194,9 @@ class Judge:
                 if quirk in words and quirk not in self._quirks:
                     self._quirks.add(quirk)
                     return None
-            raise UnjudgedError("refused", error.message)
+            raise _UnjudgedError("refused", error.message)
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            raise UnjudgedError("refused", error.message)
+            raise _UnjudgedError("refused", error.message)
         if status == HTTPStatus.NOT_FOUND and error.hint is None:
             error.hint = "check the URL, which mostly ends in /v1, and the model after `#`"
         raise BackendRefusedError(error.message, hint=error.hint)
@@ -196,7 +205,7 @@ class Judge:
 
     async def _post(self, body: bytes) -> tuple[int, bytes]:
         """Send a question until there is an answer that another try would not change."""
-        trouble = UnjudgedError("failed", "")
+        trouble = _UnjudgedError("failed", "")
         for number in range(TRIES):
             if number:
                 self.retries += 1
@@ -205,16 +214,16 @@ class Judge:
                 async with asyncio.timeout(self.timeout):
                     status, data, least = await self._exchange("chat/completions", body)
             except TimeoutError:
-                raise UnjudgedError("timeout", f"nothing within {self.timeout:g} s") from None
+                raise _UnjudgedError("timeout", f"nothing within {self.timeout:g} s") from None
             except httpx2.HTTPError as error:
                 detail = f"{self._who} cannot be reached: {error or type(error).__name__}"
-                trouble = UnjudgedError("failed", self._hide(detail))
+                trouble = _UnjudgedError("failed", self._hide(detail))
             else:
                 is_busy = status == HTTPStatus.TOO_MANY_REQUESTS
                 if not (is_busy or status in _AGAIN):
                     return status, data
                 detail = self._refusal(status, data).message
-                trouble = UnjudgedError("refused" if is_busy else "failed", detail)
+                trouble = _UnjudgedError("refused" if is_busy else "failed", detail)
             if number + 1 < TRIES:
                 await asyncio.sleep(min(max(self._pause * 2.0**number, least), PAUSE_MAX))
         raise trouble

@@ -205,8 +205,9 @@ class Package:
         theirs = ("OPENAI_API_KEYS", "OPENAI_ORGANIZATION_IDS", "OPENAI_BASE_URL")
         kept = {key: value for key, value in environ.items() if key not in theirs}
         host = urlsplit(self.judge.uri.target).hostname or ""
-        if host in LOCAL:  # no proxy leads to this machine
-            kept |= {"NO_PROXY": "*", "no_proxy": "*"}
+        if host in LOCAL:
+            direct = ",".join(filter(None, (kept.get("no_proxy", kept.get("NO_PROXY")), host)))
+            kept |= {"NO_PROXY": direct, "no_proxy": direct}
         return kept | {
             "OPENAI_API_BASE": self.judge.uri.target,
             "OPENAI_API_KEY": self.judge.key or "none",

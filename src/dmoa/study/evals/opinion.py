@@ -77,32 +77,24 @@ class Opinion:
     detail: str = ""
 
 
-class UnjudgedError(Exception):
-    """A question without an opinion; caught where it was put."""
-
-    def __init__(self, verdict: Verdict, detail: str) -> None:
-        super().__init__(detail)
-        self.opinion = Opinion(verdict, detail=detail)
-
-
-def read_completion(data: bytes) -> tuple[Opinion, bool]:
+def read_completion(data: bytes) -> tuple[Opinion, bool | None]:
     """Read a completion: the opinion, and whether there were log probabilities in it.
 
-    UnjudgedError where it is none.
+    None for the latter where that cannot be told.
     """
     try:
         found = msgspec.json.decode(data, type=_Completion)
     except msgspec.MsgspecError:
-        raise UnjudgedError("rubbish", "it answered no chat completion") from None
+        return Opinion("rubbish", detail="it answered no chat completion"), None
     if not found.choices:
-        raise UnjudgedError("rubbish", "it answered without a choice")
+        return Opinion("rubbish", detail="it answered without a choice"), None
     choice, usage = found.choices[0], found.usage or _Usage()
     tokens = (usage.prompt_tokens, usage.completion_tokens)
     positions = (choice.logprobs.content if choice.logprobs else None) or []
     top = (positions[0].top_logprobs if positions else None) or []
     if choice.message.refusal or choice.finish_reason == "content_filter":
         why = choice.message.refusal or "a filter of its contents"
-        return Opinion("refused", None, False, *tokens, _excerpt(why)), bool(top)
+        return Opinion("refused", None, False, *tokens, _excerpt(why)), None
     pairs = [(each.token, each.logprob) for each in top if each.logprob is not None]
     if (first := grade(pairs)) is not None:
         letters = {token.strip(_SPACES) for token, _ in pairs} & {"m", "M"}
