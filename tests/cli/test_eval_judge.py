@@ -152,6 +152,28 @@ def test_the_table_tells_wins_and_how_the_judge_leans(judge: Judge, bench: Bench
     assert "0 judgements asked for now, 12 known before" in again.stdout
 
 
+def test_what_is_to_be_taken_with_care_is_told(judge: Judge, run: Path) -> None:
+    folder, longer = Folder(run), "and on " * 9000
+    items = (*folder.items(), Item("i6", "set", ("More?",), reference="theirs"))
+    items += (Item("i7", "set", ("No reference?",)), Item("i8", "set", ("Unasked?",)))
+    folder.write_items(items)
+    texts = {"i3": "theirs 3", "i4": longer, "i7": "a word"}
+    with Lines(folder.answers_file) as log:
+        for name in NAMES:
+            for item, text in texts.items():
+                log.add("answer", Answer(item, name, "n1", "answered", (text,)))
+    result = judge()
+    assert result.exit_code == 3  # one of seven items has no reference
+    for what in (
+        "2 items were not asked of local@n1 yet; go on with `dmoa eval run`",
+        "1 items of local@n1 have nothing to be compared with",
+        "1 answers of local@n1 are the reference's text: draws",
+        "answers to 1 items of dmoa-m1k2 or the reference's were cut",
+    ):
+        assert what in result.stderr
+    assert "2 of texts that were judged already" in result.stdout
+
+
 def test_a_program_reads_the_same(judge: Judge, bench: Bench) -> None:
     result = judge("--json", "--configurations", " dmoa-m1k2,", "--draws", "2")
     assert result.exit_code == 0

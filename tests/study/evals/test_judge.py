@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from math import exp, inf, log, nan
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmoa.core.prompts import CUT_MARK
-from dmoa.errors import BackendRefusedError, ConfigError, UsageError
+from dmoa.errors import BackendRefusedError, BackendUnavailableError, ConfigError, UsageError
 from dmoa.study.evals.judge import PAUSE_MAX, TRIES, Judge
 from dmoa.study.evals.opinion import Opinion, grade, read_text
 from dmoa.study.evals.template import (
@@ -285,6 +286,35 @@ async def test_the_model_is_found_where_none_is_named() -> None:
         await judge.compare(ASK)
         assert judge.name == "openai:http://127.0.0.1:9/v1#found"
     assert it.bodies[0]["model"] == "found"
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "why"),
+    [
+        (httpx2.Response(200, json={"data": []}), ConfigError, "lists no model"),
+        (httpx2.Response(200, text="<html>"), ConfigError, "lists no model"),
+        (httpx2.Response(401, json={"error": "no key"}), BackendRefusedError, "no key"),
+        (httpx2.ConnectError("nobody there"), BackendUnavailableError, "nobody there"),
+    ],
+)
+async def test_a_model_that_cannot_be_found(said: Any, error: type[Exception], why: str) -> None:
+    def handle(_: httpx2.Request) -> httpx2.Response:
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    judge = Judge("openai:http://127.0.0.1:9/v1", transport=httpx2.MockTransport(handle))
+    with pytest.raises(error, match=why):
+        async with judge:
+            pass
+
+
+async def test_patience_that_cannot_be_read_is_none() -> None:
+    answers = [refusal(503, "later", **{"Retry-After": "soon"})]
+    it = fake(lambda body: answers.pop(0) if answers else it.compare(body))
+    began = asyncio.get_running_loop().time()
+    assert (await ask(it)).verdict == "judged"
+    assert asyncio.get_running_loop().time() - began == 0.5
 
 
 def test_only_endpoints_judge(monkeypatch: pytest.MonkeyPatch) -> None:
