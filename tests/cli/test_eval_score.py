@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from dmoa.cli.eval_score import score, table
 from dmoa.errors import UsageError
+from dmoa.study.evals import hubset
 from dmoa.study.evals.folder import Folder, hash_of
 from dmoa.study.evals.records import Answer, Item, Judgement, Member, Plan
 from dmoa.study.lines import Lines
@@ -30,7 +31,7 @@ def written(place: Path, *, unjudged: int | None = None, empty: bool = False) ->
     """Write a run of 40 items: with answers, or judged but for `unjudged` of one configuration."""
     open_ = unjudged is not None or empty
     items = tuple(
-        Item(f"i-{n}", "d", (f"{n}?",), reference="So.", reference_model="gpt4")
+        Item(f"i-{n}", "d", (f"{n}?",), reference="So.", reference_model="gpt4", index=n)
         if open_
         else Item(f"i-{n}", "d", (f"{n}?",), (str(n),), "numeric")
         for n in range(40)
@@ -165,6 +166,23 @@ def test_table_beside_nothing_and_with_a_dear_worth(tmp_path) -> None:
     result = call(table, written(tmp_path), "--paper", "none", "--worth", "99")
     assert "the paper" not in result.stdout
     assert "dmoa-m1k1: does not pay, +75.0" in result.stdout
+
+
+def test_table_tells_programs(tmp_path) -> None:
+    run = written(tmp_path / "run")
+    (found,) = json.loads(call(table, run, "--json").stdout)["tables"]
+    assert found["rows"][1]["verdict"]["word"] == "pays"
+    with pytest.raises(UsageError, match="--json goes without"):
+        call(table, run, "--json", "--out", tmp_path / "t.md")
+
+
+def test_difficulties_come_from_the_hub_where_asked_for(tmp_path, monkeypatch) -> None:
+    file = tmp_path / "df.csv"
+    file.write_text("index,instruction_difficulty\n" + "".join(f"{n},0.5\n" for n in range(40)))
+    monkeypatch.setattr(hubset, "fetched", lambda what, _: {hubset.DIFFICULTIES: file}[what])
+    run = written(tmp_path / "run", unjudged=0)
+    assert "without the regulariser" in call(table, run, "--difficulty", "hub").stderr
+    assert "without the difficulties" in call(table, run).stderr
 
 
 @pytest.mark.parametrize(

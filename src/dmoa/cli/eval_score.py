@@ -24,9 +24,8 @@ _FILE = click.Path(path_type=Path)
 _RUN = click.argument("run", type=_FILE, metavar="RUN")
 _DIFFICULTY = click.option(
     "--difficulty",
-    type=_FILE,
-    metavar="FILE.csv",
-    help="Of AlpacaEval's instructions, to control for length",
+    metavar="FILE.csv|hub",
+    help="Of AlpacaEval's instructions, to control for length as its leaderboard does",
 )
 _FORMATS = {"markdown": ".md", "csv": ".csv", "json": ".json", "terminal": ""}
 
@@ -189,6 +188,7 @@ def _scores(table: Table) -> Grid:
     help="Of what is written  [default: by the name of --out, or terminal]",
 )
 @click.option("--out", type=_FILE, metavar="FILE", help="Write it there: .md, .csv, .json")
+@json_option("Write one JSON object, as --format json does in lines")
 @click.option("--plot", type=_FILE, metavar="FILE", help="Draw accuracy over time: .png, .svg")
 @click.option(
     "--worth",
@@ -212,8 +212,11 @@ def table(
     where more than 5 % of the answers could not be judged.
     """
     from dmoa.study import plots
+    from dmoa.study.evals import table_text
     from dmoa.study.evals.table import Terms
 
+    if options["as_json"] and (form or out):
+        raise UsageError("--json goes without --format and --out")
     form = form or _form_of(out)
     if out is not None and form == "terminal":
         raise UsageError("--out is for markdown, csv and json")
@@ -221,7 +224,9 @@ def table(
         plots.check(plot)
     known = _known(options["difficulty"])
     tables = _tables(run, Terms(known=known, worth=options["worth"], paper=options["paper"]))
-    if form == "terminal":
+    if options["as_json"]:
+        render.data(table_text.as_dict(tables))
+    elif form == "terminal":
         for each in tables:
             _show_table(each)
     else:
@@ -298,10 +303,15 @@ def _show_table(table: Table) -> None:
         render.note(line)
 
 
-def _known(file: Path | None) -> Difficulties | None:
+def _known(source: str | None) -> Difficulties | None:
+    """Read difficulties from a file, or from the public one on the hub."""
+    from dmoa.study.evals import hubset
     from dmoa.study.evals.winrate import read_difficulties
 
-    return read_difficulties(file) if file else None
+    if source is None:
+        return None
+    file = hubset.fetched(hubset.DIFFICULTIES, render.talk) if source == "hub" else Path(source)
+    return read_difficulties(file)
 
 
 # -- both ---------------------------------------------------------------------------------

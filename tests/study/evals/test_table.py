@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from random import Random
@@ -162,6 +163,19 @@ def test_a_win_rate_is_controlled_for_length(judged: Table) -> None:
     assert table_text.title(judged) == "Win rate against gpt4 on 120 items, judged by judge-1"
     assert judged.rows[-1].verdict is not None
     assert judged.rows[-1].verdict.n == 120  # six of them were lost, as they never came
+
+
+def test_a_gain_by_length_alone_is_told(judged: Table) -> None:
+    def told(win_rate: float) -> str:
+        row = judged.rows[2]
+        assert row.controlled is not None
+        fair = replace(row, controlled=replace(row.controlled, win_rate=win_rate))
+        rows = [*judged.rows[:2], fair, *judged.rows[3:]]
+        return " ".join(table_text.remarks(replace(judged, rows=rows)))
+
+    best = max(row.controlled.win_rate for row in judged.rows[:2] if row.controlled)
+    assert "dmoa-m1k1: the gain may be one of length" in told(best + 0.5)
+    assert "one of length" not in told(best + 1.5)
 
 
 def test_a_gain_that_is_not_worth_it_does_not_pay(run: Run) -> None:

@@ -15,6 +15,9 @@ _MARGIN = 3.0
 _WIDE = 8.0
 """From the slowest to the quickest: more needs a scale of powers."""
 
+_LETTERS = 36
+"""Of a judge's name, that a title has room for."""
+
 
 def panels(tables: Sequence[Table]) -> list[Panel]:
     """Draw each table as a panel; those without any answer are left out."""
@@ -36,9 +39,10 @@ def _panel(table: Table) -> Panel:
     high = max(row.value.high for row in known) + _MARGIN
     times = [row.cost.latency for row in known]
     measure = table.measure
-    against = f", judged by {measure.judge}" if measure.judge else ""
+    judge = measure.judge.rpartition("#")[2]
+    short = judge if len(judge) <= _LETTERS else f"{judge[: _LETTERS - 1]}…"
     return Panel(
-        f"{measure.name.capitalize()} and time to answer{against}",
+        f"Win rate by {short}" if judge else "Accuracy and time to answer",
         "mean time to answer, seconds",
         f"{measure.name}, % (bars: 95 %)",
         [_series(label, rows) for label, rows in groups if rows],

@@ -203,6 +203,7 @@ def _about_judge(table: Table) -> Iterable[str]:
     )
     if measure.doubtful:
         yield "More than 5 % could not be judged: the figures are in doubt."
+    yield from _about_length(table)
     controlled = [each.controlled for each in table.rows if each.controlled]
     if any(not each.regularised for each in controlled):
         without = "regulariser" if all(each.difficulty for each in controlled) else "difficulties"
@@ -210,6 +211,27 @@ def _about_judge(table: Table) -> Iterable[str]:
             f"Length is controlled for without the {without} of AlpacaEval 2.0, "
             "so that the result is not comparable with its leaderboard; see --difficulty."
         )
+
+
+def _about_length(table: Table) -> Iterable[str]:
+    """Warn of gains that may come of length alone: judges like long answers."""
+    rates = {row.configuration: row.controlled.win_rate for row in table.rows if row.controlled}
+    members = [each.configuration for each in table.rows if each.is_member]
+    best = max(
+        (each for each in members if each in rates), key=lambda each: rates[each], default=""
+    )
+    for told in table.verdicts:
+        name = told.configuration
+        if (
+            best
+            and told.word == "pays"
+            and name in rates
+            and rates[name] < rates[best] + told.worth
+        ):
+            yield (
+                f"{name}: the gain may be one of length; controlled for it, the win rate is "
+                f"{rates[name]:.1f} % beside {rates[best]:.1f} % of {best}."
+            )
 
 
 def unjudged_words(measure: Measure) -> str:
