@@ -30,32 +30,39 @@ _V = TypeVar("_V")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All that a folder tells, read once; `judgements` in the order they were written."""
+    """All that a folder tells, read once; `judgements` in the order they were written.
+
+    `configurations` are those of the plan in its order, and what has answers besides.
+    """
 
     items: tuple[Item, ...]
     plan: Plan
     answers: Mapping[tuple[str, str], Answer]
     spans: Sequence[Span]
     judgements: Sequence[Judgement]
+    configurations: tuple[str, ...]
 
     @classmethod
     def read(cls, folder: Folder) -> Run:
         """Read a folder; UsageError where it is none."""
         there = folder.judgements_file.exists()
         rows = folder.rows(folder.judgements_file, "judgement", Judgement) if there else ()
-        plan = folder.plan()
+        plan, answers = folder.plan(), folder.answers()
         return cls(
-            folder.items(), plan, folder.answers(), list(folder.spans().values()), list(rows)
+            items=folder.items(),
+            plan=plan,
+            answers=answers,
+            spans=list(folder.spans().values()),
+            judgements=list(rows),
+            configurations=tuple(
+                dict.fromkeys([*plan.configurations, *(one for one, _ in answers)])
+            ),
         )
-
-    def configurations(self) -> tuple[str, ...]:
-        """List what was asked, in the order of the plan, and what has answers besides."""
-        return tuple(dict.fromkeys([*self.plan.configurations, *(one for one, _ in self.answers)]))
 
     def members(self) -> tuple[str, ...]:
         """List the nodes' own models alone, asked or not."""
         named = [f"{MEMBER}{each.node}" for each in self.plan.members]
-        asked = [each for each in self.configurations() if each.startswith(MEMBER)]
+        asked = [each for each in self.configurations if each.startswith(MEMBER)]
         return tuple(dict.fromkeys([*named, *asked]))
 
 
@@ -148,7 +155,7 @@ def judged_of(run: Run, measure: Measure, configuration: str) -> Judged:
 
 def reference_of(run: Run, item: Item, reference: str) -> str | None:
     """Find what an answer was compared with; None where it is not at hand."""
-    if reference not in run.configurations():
+    if reference not in run.configurations:
         is_there = item.reference and (item.reference_model or BASELINE) == reference
         return item.reference if is_there else None
     texts = text_of(item, run.answers.get((reference, item.id)))
@@ -168,7 +175,7 @@ def grouped(values: Sequence[_V], names: Sequence[str]) -> dict[str, tuple[_V, .
 
 def _accuracy(run: Run, items: tuple[Item, ...]) -> Measure:
     found = Measure(items)
-    for name in run.configurations():
+    for name in run.configurations:
         for item in items:
             answer = run.answers.get((name, item.id))
             if answer is None:  # not asked yet
@@ -200,10 +207,10 @@ def _judged(run: Run, judge: str, reference: str) -> Measure:
         graded=_share([each.graded for each in last.values() if _is_asked(each)]),
         failures=Counter(each.verdict for each in last.values() if each.verdict != "judged"),
     )
-    for name in run.configurations():
+    for name in run.configurations:
         if name in pairs and name != reference:
             _fill(found, run, name, pairs[name])
-    if reference in run.configurations():  # as good as itself, wherever others were compared
+    if reference in run.configurations:  # as good as itself, wherever others were compared
         compared = {item for each in found.values.values() for item in each}
         found.values[reference] = {each.id: 0.5 for each in items if each.id in compared}
     return found
@@ -211,7 +218,7 @@ def _judged(run: Run, judge: str, reference: str) -> Measure:
 
 def _to_judge(run: Run, reference: str) -> tuple[Item, ...]:
     """List the items to be judged: beside a baseline those that have it, or no metric."""
-    if reference in run.configurations():
+    if reference in run.configurations:
         return run.items
     return tuple(
         each

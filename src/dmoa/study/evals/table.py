@@ -149,7 +149,7 @@ def table_of(run: Run, measure: Measure, terms: Terms | None = None) -> Table:
     members, rivals = run.members(), measure.rivals(run)
     best = rivals.best()
     rows: list[Row] = []
-    for name in dict.fromkeys([*members, *run.configurations()]):
+    for name in dict.fromkeys([*members, *run.configurations]):
         values = measure.values.get(name, {})
         is_judged = bool(measure.judge and values) and name != measure.reference
         judged = judged_of(run, measure, name) if is_judged else None
