@@ -144,7 +144,7 @@ def _draft(kept: Run, options: dict[str, Any], started: tuple[Member, ...]) -> D
 def _items(source: str, limit: int | None, seed: int) -> tuple[Item, ...]:
     from dmoa.study.evals.items import load_items
 
-    return load_items(source, limit=limit, seed=seed)
+    return load_items(source, limit=limit, seed=seed, progress=render.note)
 
 
 # -- asking -------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def _score_run(place: Path, known: Difficulties | None, *, as_json: bool) -> Non
     from dmoa.study.evals import table_text as text
     from dmoa.study.evals.table import Terms
 
-    tables = _tables(place, Terms(known=known))
+    tables = tables_of(place, Terms(known=known))
     if as_json:
         render.data(text.as_dict(tables))
     else:
@@ -223,7 +223,7 @@ def table(
     if plot is not None:
         plots.check(plot)
     known = _known(options["difficulty"])
-    tables = _tables(run, Terms(known=known, worth=options["worth"], paper=options["paper"]))
+    tables = tables_of(run, Terms(known=known, worth=options["worth"], paper=options["paper"]))
     if options["as_json"]:
         render.data(table_text.as_dict(tables))
     elif form == "terminal":
@@ -317,7 +317,7 @@ def _known(source: str | None) -> Difficulties | None:
 # -- both ---------------------------------------------------------------------------------
 
 
-def _tables(place: Path, terms: Terms) -> list[Table]:
+def tables_of(place: Path, terms: Terms) -> list[Table]:
     """Make a table for each measure of a run; UsageError where nothing can be measured."""
     from dmoa.cli.progress import progress_bar
     from dmoa.study.evals.folder import Folder

@@ -155,6 +155,15 @@ def load(
     return settings
 
 
+def default_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Tell which file is read where none is named; it need not be there."""
+    environ = os.environ if environ is None else environ
+    if named := environ.get("DMOA_CONFIG"):
+        return Path(named)
+    root = environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()
+    return Path(root, "dmoa", "config.toml")
+
+
 def default_node_name() -> str:
     """Make a legal node name of the host's, with dice so that two nodes here can differ."""
     host = re.sub("[^a-z0-9]+", "-", socket.gethostname().partition(".")[0].lower())
@@ -255,12 +264,9 @@ def _suggestion(word: str, known: list[str], kind: str) -> str:
 
 
 def _from_file(file: Path | None, environ: Mapping[str, str]) -> _Read:
-    if file is None and (named := environ.get("DMOA_CONFIG")):
-        file = Path(named)
     if file is None:
-        root = environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()
-        file = Path(root, "dmoa", "config.toml")
-        if not file.is_file():
+        file = default_file(environ)
+        if not (environ.get("DMOA_CONFIG") or file.is_file()):
             return {}
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))

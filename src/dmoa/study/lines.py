@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, Self, cast
 
@@ -14,6 +15,12 @@ from dmoa.study.ledger import Ledger
 
 FORMAT = 1
 """Of the lines; another one is not read."""
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    """Look the release up once: it takes longer than to write a line."""
+    return version("dmoa")
 
 
 class Lines(Ledger):
@@ -55,7 +62,7 @@ class Lines(Ledger):
         if self.torn:
             self._open.truncate(self._end)
             self.torn = False
-        begin = {"dmoa": version("dmoa"), "format": FORMAT, "kind": kind}
+        begin = {"dmoa": _version(), "format": FORMAT, "kind": kind}
         line = begin | cast("dict[str, Any]", msgspec.to_builtins(what))
         self._open.write(json.dumps(line, allow_nan=False).encode() + b"\n")
         self._open.flush()

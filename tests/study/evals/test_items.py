@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmoa.errors import BackendUnavailableError, MissingExtraError, UsageError
+from dmoa.study.evals import hubset
 from dmoa.study.evals import items as items_module
-from dmoa.study.evals.items import BASELINE, difficulties, load_items, read_items, sampled
+from dmoa.study.evals.items import BASELINE, load_items, read_items, sampled
 from dmoa.study.evals.records import Item
 from dmoa.study.evals.tasks import tasks
+from dmoa.study.evals.winrate import read_difficulties
 
 DATA = Path(__file__).parents[3] / "../shared/data/alpaca_eval"
 published = pytest.mark.skipif(not DATA.exists(), reason="the published data is not here")
@@ -143,13 +145,6 @@ def test_the_published_sample_keeps_positions_and_references() -> None:
         assert each.reference_model == BASELINE
 
 
-@published
-def test_the_published_difficulties_are_read() -> None:
-    found = difficulties(str(DATA / "lc_aux.csv"))
-    assert [*found] == list(range(805))
-    assert (found[0], found[1]) == (0.0, -0.10135966)
-
-
 # -- what is refused --------------------------------------------------------------------
 
 GOOD = '{"prompt": "a"}\n'
@@ -247,27 +242,6 @@ def test_any_bytes_are_items_or_one_clear_line(content: bytes) -> None:
         assert str(file) in caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [
-        ("", "lacks the columns"),
-        ("index,difficulty\n1,2\n", "line 1: lacks the columns"),
-        ("index,instruction_difficulty\n", "has no difficulties"),
-        ("index,instruction_difficulty\n0,1\nx,2\n", "line 3: invalid literal"),
-        ("index,instruction_difficulty\n0,1\n1\n", "line 3: "),
-        ("index,instruction_difficulty\n0,nan\n", "line 2: nan is no difficulty"),
-        ("index,instruction_difficulty\n0,1\n0,2\n", "line 3: 2.0 is no difficulty of item 0"),
-    ],
-)
-def test_difficulties_that_are_none_are_refused(tmp_path: Path, text: str, word: str) -> None:
-    file = tmp_path / "aux.csv"
-    file.write_text(text, encoding="utf-8")
-    with pytest.raises(UsageError) as caught:
-        difficulties(str(file))
-    assert word in caught.value.message
-    assert caught.value.hint
-
-
 # -- the hub ----------------------------------------------------------------------------
 
 
@@ -326,7 +300,7 @@ def test_mt_bench_and_difficulties_come_from_the_hub(
     )
     hub = with_hub(monkeypatch, {"data/mt_bench/question.jsonl": questions, "df_gamed.csv": gamed})
     assert [each.turns for each in load_items("mt_bench")] == [("a", "b")]
-    assert difficulties(None) == {0: 0.5, 1: -1.0}
+    assert read_difficulties(hubset.fetched(hubset.DIFFICULTIES)).by_index == {0: 0.5, 1: -1.0}
     assert [each.split()[0] for each in hub.asked] == ["space", "dataset"]
 
 
@@ -335,7 +309,7 @@ def test_without_the_hub_a_file_is_asked_for(
     source: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load() -> None:
-        difficulties(None) if source is None else load_items(source)
+        hubset.fetched(hubset.DIFFICULTIES) if source is None else load_items(source)
 
     with_hub(monkeypatch, {})
     with pytest.raises(

@@ -55,31 +55,33 @@ def mean_of(
 ) -> Interval:
     """Estimate a mean over items, whose values lie from 0 to `most`; nan where there are none."""
     imagined = ((0.0, IMAGINED), (most, IMAGINED))
-    found = _estimate(values, imagined, above=TAIL, draws=draws, seed=seed)
+    found = _estimate(values, imagined, draws=draws, seed=seed)
     return replace(found, low=max(found.low, 0.0), high=min(found.high, most))
 
 
-def difference_of(
+def difference_of(  # noqa: PLR0913  (what an interval depends on)
     values: Sequence[float] | Floats,
     *,
     most: float = 100.0,
+    below: float = TAIL,
     above: float = TAIL,
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> Interval:
     """Estimate the mean of differences within pairs, none of them larger than `most`.
 
-    `above` is the chance that the truth lies above the interval.
+    `below` and `above` are the chances that the truth lies below, or above, the interval.
     """
     imagined = ((-most, IMAGINED_PAIRS), (0.0, 2 * IMAGINED_PAIRS), (most, IMAGINED_PAIRS))
-    return _estimate(values, imagined, above=above, draws=draws, seed=seed)
+    return _estimate(values, imagined, below=below, above=above, draws=draws, seed=seed)
 
 
-def _estimate(
+def _estimate(  # noqa: PLR0913  (the same)
     values: Sequence[float] | Floats,
     imagined: Sequence[tuple[float, float]],
     *,
-    above: float,
+    below: float = TAIL,
+    above: float = TAIL,
     draws: int,
     seed: int,
 ) -> Interval:
@@ -96,7 +98,7 @@ def _estimate(
     added = sum(weight for _, weight in imagined)
     middle = (mean * count + sum(at * weight for at, weight in imagined)) / (count + added)
     error = float(again.std(ddof=1))
-    low = middle - student(count - 1, 1.0 - 2.0 * TAIL) * error
+    low = middle - student(count - 1, 1.0 - 2.0 * below) * error
     high = middle + student(count - 1, 1.0 - 2.0 * above) * error
     return Interval(mean, error, min(low, mean), max(high, mean), count)
 

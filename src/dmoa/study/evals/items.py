@@ -15,8 +15,6 @@ AlpacaEval's data is licensed CC BY-NC 4.0 and no part of dmoa; see `hubset`.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -130,37 +128,6 @@ def read_items(file: Path, *, name: str = "") -> tuple[Item, ...]:
             for at, each in enumerate(found)
         )
     return tuple(found)
-
-
-def difficulties(
-    source: str | None, progress: Callable[[str], None] | None = None
-) -> dict[int, float]:
-    """Read how hard each item of AlpacaEval is, by its `index`, for length control.
-
-    `source` is the path of a CSV file with the columns `index` and `instruction_difficulty`;
-    None takes the published one from the hub. A logit, without a unit. UsageError names the
-    file and line of what cannot be read.
-    """
-    file = hubset.fetched(hubset.DIFFICULTIES, progress) if source is None else Path(source)
-    rows = csv.DictReader(io.StringIO(_text(file), newline=""))
-    found: dict[int, float] = {}
-    wrong = ""
-    try:
-        if not {"index", "instruction_difficulty"} <= set(rows.fieldnames or ()):
-            wrong = "lacks the columns index and instruction_difficulty"
-        for row in () if wrong else rows:
-            index, value = int(row["index"]), float(row["instruction_difficulty"])
-            if not math.isfinite(value) or found.setdefault(index, value) != value:
-                wrong = f"{value} is no difficulty of item {index}"
-                break
-    except (ValueError, TypeError, csv.Error) as error:
-        wrong = str(error)
-    if wrong or not found:
-        raise UsageError(
-            f"{file}, line {rows.line_num}: {wrong}" if wrong else f"{file} has no difficulties",
-            hint="name a file such as df_gamed.csv of tatsu-lab/alpaca_eval, as it was published",
-        )
-    return found
 
 
 # -- one entry --------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from dmoa.errors import MixtureError
 from dmoa.study.evals.chance import Interval, mean_of
 from dmoa.study.evals.records import Answer, Item, Plan, Status
 from dmoa.study.evals.scores import MEMBER, Measure, Run, judged_of
-from dmoa.study.evals.verdict import WORTH, Verdict, verdict_of
+from dmoa.study.evals.verdict import WORTH, Rivals, Verdict, verdict_of
 from dmoa.study.evals.winrate import Difficulties, LengthControlled, length_controlled
 from dmoa.study.paper import table1, table2
 from dmoa.study.paper.tables import Reported
@@ -111,6 +111,7 @@ class Table:
     """All rows by one measure, and what they rest on; `date` is that of the answers (UTC)."""
 
     measure: Measure
+    rivals: Rivals
     rows: Sequence[Row]
     plan: Plan
     date: str
@@ -170,7 +171,7 @@ def table_of(run: Run, measure: Measure, terms: Terms | None = None) -> Table:
             printed=printed_of(name, beside),
         )
         rows.append(row)
-    return Table(measure, rows, run.plan, _date(run), beside)
+    return Table(measure, rivals, rows, run.plan, _date(run), beside)
 
 
 def printed_of(configuration: str, paper: Paper) -> Printed | None:

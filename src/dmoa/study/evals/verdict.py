@@ -117,17 +117,19 @@ def _unit(points: float) -> str:
     return "point" if points == 1.0 else "points"
 
 
-def verdict_of(
+def verdict_of(  # noqa: PLR0913  (what a verdict depends on)
     configuration: str,
     rivals: Rivals,
     *,
     worth: float = WORTH,
+    among: int = 1,
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> Verdict:
     """Compare a configuration with the best member, on the items that both have.
 
-    Nothing is told where fewer than two items can be compared.
+    Where it was chosen `among` several because it did best, the lower bound allows for that luck
+    (Bonferroni). Nothing is told where fewer than two items can be compared.
     """
     mine = rivals.values.get(configuration, {})
     members = rivals.compared(mine)
@@ -136,7 +138,7 @@ def verdict_of(
         theirs = rivals.values[name]
         pairs = [_POINTS * (mine[each] - theirs[each]) for each in mine if each in theirs]
         above = TAIL / len(members)
-        gains[name] = difference_of(pairs, above=above, draws=draws, seed=seed)
+        gains[name] = difference_of(pairs, below=TAIL / among, above=above, draws=draws, seed=seed)
     best = min(gains, key=lambda each: gains[each].mean, default="")
     if not best or not isfinite(gains[best].low):
         return Verdict(configuration, "", nan, -inf, inf, 0, None, "can't tell", worth)
