@@ -21,7 +21,7 @@ class Steps(click.Group):
         return [each.name or "" for each in _STEPS]
 
 
-_HELP = """Measure whether the mixture pays.
+_HELP = """Measure whether the mixture pays
 
 Items are asked of every node alone and of mixtures, on live nodes; the answers are scored by
 what is right, or by a judge; and a verdict says whether a mixture is better than the best

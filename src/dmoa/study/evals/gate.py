@@ -147,7 +147,12 @@ def edited(old: str, verdict: str, name: str) -> str:
         new = f"{old[: found.start()]}{line}\n{old[found.start() :]}"
     else:
         new = f"{old}\n{line}\n" if old and not old.endswith("\n") else f"{old}{line}\n"
-    if _parsed(new, name) != _parsed(old, name) | {KEY: verdict}:
+    wanted = _parsed(old, name) | {KEY: verdict}
+    try:
+        well = tomllib.loads(new) == wanted
+    except ValueError:
+        well = False
+    if not well:
         raise ConfigError(
             f"{name}: the verdict cannot be put in without changing the rest",
             hint=f"write it yourself: {line}",
