@@ -23,6 +23,7 @@ from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
 from dmoa.core.policy import PAPER, Policy
+from dmoa.core.usual import Defaults
 from dmoa.net.memory import MemoryNetwork
 from dmoa.runtime.node import Node
 from dmoa.runtime.ports import Tokens
@@ -114,6 +115,7 @@ async def opened(  # noqa: PLR0913 - the settings of a network
     *names: str,
     seconds: float = 0.05,
     mixture: Mixture | None = None,
+    defaults: Defaults | None = None,
     limits: Limits | None = None,
     fakes: dict[str, FakeBackend] | None = None,
     policy: Policy = PAPER,
@@ -132,6 +134,7 @@ async def opened(  # noqa: PLR0913 - the settings of a network
             hub.join(NodeId(name)),
             fake,
             mixture=mixture,
+            defaults=defaults,
             limits=limits,
             timing=STEADFAST,
             policy=policy,

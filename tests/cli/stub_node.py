@@ -17,7 +17,8 @@ from dmoa.cli.up import stop_on_eof
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["up"])
-    for name in ("node", "model", "config", "realm", "port", "listen", "hedge"):
+    needed = ("node", "model", "config", "realm", "port", "listen", "hedge", "layers", "fanout")
+    for name in needed:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--connect", action="append", default=[])
     parser.add_argument("--json", action="store_true", required=True)

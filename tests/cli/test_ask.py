@@ -51,6 +51,19 @@ def test_a_server_without_traces_will_do(dmoa: Dmoa, node: ScriptedNode) -> None
     assert result.stderr == "note: the answer was cut at its limit of tokens\n"
 
 
+UNMEASURED = {"model": "local", "why": "unmeasured", "detail": "nobody has measured it"}
+
+
+@pytest.mark.parametrize("why", ["unmeasured", "measured", "chosen"])
+def test_who_got_no_mixture_is_told_why(dmoa: Dmoa, node: ScriptedNode, why: str) -> None:
+    trace = TRACE | {"degraded": [], "jobs": [], "default": UNMEASURED | {"why": why}}
+    node.chats(sse(chunk("Yes"), chunk(finish="stop", dmoa=trace)))
+    said = "the own model answered alone: nobody has measured it"
+    assert (said in dmoa("ask", "Why?").stderr) == (why == "unmeasured")
+    chat = dmoa("chat", typed="one\ntwo\n")
+    assert chat.stderr.count(said) == (why == "unmeasured"), "it is said once"
+
+
 def test_an_empty_prompt_is_refused(dmoa: Dmoa) -> None:
     result = dmoa("ask", " ")
     assert result.exit_code == 2

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from dmoa.cli import fleet
-from dmoa.cli.client import Client, End, Turn
+from dmoa.cli.client import Client
 from dmoa.cli.fleet import Fleet, Member
+from dmoa.cli.told import End, Turn
 from dmoa.errors import BackendUnavailableError, NetworkError, PeerSilentError
 
 pytestmark = pytest.mark.real

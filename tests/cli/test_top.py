@@ -16,7 +16,7 @@ from scripted_api import PLACE, QUEUE, STANDING, Dmoa, ScriptedNode, answered, c
 from test_terminal import Terminal
 
 from dmoa.cli import render, top, top_view
-from dmoa.cli.client import Neighbourhood, Place, Queue, Standing
+from dmoa.cli.told import Neighbourhood, Place, Queue, Standing
 from dmoa.cli.top_view import Row, Screen, Snapshot, layout, rows, taken, unheard
 
 TOLD = STANDING | {"capacity": 0.625, "layers": 2, "fanout": 3, "refused": 12, "declined": 4}

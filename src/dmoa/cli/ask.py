@@ -15,7 +15,7 @@ from dmoa.cli.options import command, json_option, mixture_options, model_option
 from dmoa.errors import OverloadedError, UsageError
 
 if TYPE_CHECKING:
-    from dmoa.cli.client import End, Happening
+    from dmoa.cli.told import End, Happening
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ def relay(happenings: Iterable[Happening], said: Said, *, show: bool) -> None:
 
 
 def _relay(happenings: Iterable[Happening], said: Said, *, show: bool) -> None:
-    from dmoa.cli.client import Visit
+    from dmoa.cli.told import Visit
 
     late: list[Visit] = []
     with render.Follow() as follow:
@@ -62,7 +62,7 @@ def _relay(happenings: Iterable[Happening], said: Said, *, show: bool) -> None:
 
 def _take(happening: Happening, said: Said, follow: render.Follow, *, show: bool) -> None:
     """Show one thing that happened, and keep what the command will need of it."""
-    from dmoa.cli.client import Draft, End, Place, Visit
+    from dmoa.cli.told import Draft, End, Place, Visit
 
     match happening:
         case Visit():
@@ -91,6 +91,16 @@ def _notes(said: Said) -> None:
         render.note("the answer was cut at its limit of tokens")
 
 
+def note_default(said: Said) -> None:
+    """Say why the own model answered alone, where nobody wanted it so."""
+    trace = said.end.trace if said.end else None
+    if trace is not None and trace.default is not None and trace.default.why == "unmeasured":
+        render.note(
+            f"the own model answered alone: {trace.default.detail}; `--layers 1 --fanout 2` asks "
+            "for a mixture, and `dmoa eval` measures it"
+        )
+
+
 def read_prompt(prompt: str) -> str:
     """Take the prompt as it was given; `-` reads it from stdin."""
     text = sys.stdin.read() if prompt == "-" else prompt
@@ -110,11 +120,13 @@ def ask(*, prompt: str, url: str, model: str, as_json: bool, **mixture: int | No
 
     The answer is streamed to stdout. A PROMPT of - is read from stdin.
     """
-    from dmoa.cli.client import Client, Turn
+    from dmoa.cli.client import Client
+    from dmoa.cli.told import Turn
 
     turns = [Turn("user", read_prompt(prompt))]
     said = Said()
     with Client(url) as node:
         relay(node.chat(turns, model=model, mixture=mixture), said, show=not as_json)
+    note_default(said)
     if as_json:
         render.data({"answer": said.text, "dmoa": said.end.raw if said.end else None})

@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dmoa.cli import render
-from dmoa.cli.ask import Said, relay
+from dmoa.cli.ask import Said, note_default, relay
 from dmoa.cli.options import command, mixture_options, model_option, url_option
 from dmoa.errors import DmoaError, UsageError
 
 if TYPE_CHECKING:
-    from dmoa.cli.client import Happening, Turn
+    from dmoa.cli.told import Happening, Turn
 
     Answer = Callable[[list[Turn]], Generator[Happening]]
 
@@ -72,7 +72,7 @@ def _next_line(*, typed: bool) -> str | None:
 
 def _turn(answer: Answer, turns: list[Turn], line: str, *, typed: bool) -> None:
     """Ask with the whole conversation; what was answered becomes a part of it."""
-    from dmoa.cli.client import Turn
+    from dmoa.cli.told import Turn
 
     said = Said()
     turns.append(Turn("user", line))
@@ -86,6 +86,8 @@ def _turn(answer: Answer, turns: list[Turn], line: str, *, typed: bool) -> None:
     except DmoaError as error:
         _refuse(error, typed=typed)
     if said.text:
+        if turns == [Turn("user", line)]:
+            note_default(said)  # once is enough
         turns.append(Turn("assistant", said.text))
     else:
         turns.pop()

@@ -14,6 +14,18 @@ import httpx2
 import msgspec
 
 from dmoa.cli.options import DEFAULT_URL
+from dmoa.cli.told import (
+    Draft,
+    End,
+    Happening,
+    Health,
+    Neighbourhood,
+    Place,
+    Queue,
+    Trace,
+    Turn,
+    Visit,
+)
 from dmoa.errors import (
     BackendError,
     BackendRubbishError,
@@ -37,131 +49,6 @@ _STREAM_SECONDS = 600.0
 _EVENT_BYTES = 4 * 1024 * 1024
 """Of one chunk of an answer."""
 _Shape = TypeVar("_Shape")
-
-
-class Visit(msgspec.Struct, frozen=True):
-    """One job of a query, as the API shows it."""
-
-    job: str = ""
-    layer: int = 0
-    role: str = "proposer"
-    node: str = ""
-    model: str = ""
-    outcome: str = "pending"
-    sent: float = 0.0
-    ended: float = 0.0
-    queued_seconds: float = 0.0
-    service_seconds: float = 0.0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    detail: str = ""
-
-
-class Draft(msgspec.Struct, frozen=True):
-    """Some more text of a proposal that is being written."""
-
-    job: str
-    node: str = ""
-    layer: int = 0
-    text: str = ""
-
-
-class Mixture(msgspec.Struct, frozen=True):
-    """The mixture of a query, as the API shows it."""
-
-    layers: int = 0
-    fanout: int = 0
-
-
-class Trace(msgspec.Struct, frozen=True):
-    """What happened to a query; ends an answer."""
-
-    query: str = ""
-    home: str = ""
-    mixture: Mixture = Mixture()
-    degraded: tuple[str, ...] = ()
-    source: str = "aggregator"
-    seconds: float = 0.0
-    jobs: tuple[Visit, ...] = ()
-
-
-class Place(msgspec.Struct, frozen=True):
-    """How an own query of a node stands: `position` 1 is the next in its queue, 0 was begun."""
-
-    query: str = ""
-    position: int = 0
-    layer: int = 0
-    layers: int = 0
-    fanout: int = 0
-    waited_seconds: float = 0.0
-    starts_in_seconds: float = 0.0
-    answers_in_seconds: float = 0.0
-
-
-class End(msgspec.Struct, frozen=True):
-    """The end of an answer: why there, and its trace, read and as it came."""
-
-    finish: str
-    trace: Trace | None = None
-    raw: object = None
-
-
-Happening = str | Visit | Draft | Place | End
-"""Of an answer: pieces of its text, how its jobs and itself stand, pieces of drafts, one end."""
-
-
-class Health(msgspec.Struct, frozen=True):
-    """That a node lives, and how many peers it knows."""
-
-    node: str = ""
-    peers: int = 0
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """How one node stands; rates per second, times in seconds."""
-
-    node: str
-    model: str = ""
-    slots: int = 1
-    length: int = 0
-    mean_length: float = 0.0
-    mean_waiting: float = 0.0
-    arrival_rate: float = 0.0
-    service_time: float = 0.0
-    utilisation: float = 0.0
-    capacity: float = 0.0
-    layers: int = 0
-    fanout: int = 0
-    refused: int = 0
-    declined: int = 0
-    age_seconds: float = 0.0
-    url: str = ""
-
-
-class Neighbourhood(msgspec.Struct, frozen=True):
-    """A node and the peers it knows."""
-
-    node: Standing
-    peers: tuple[Standing, ...] = ()
-
-
-class Queue(msgspec.Struct, frozen=True):
-    """How the queue of one node stands, as the API shows it; counters since its start."""
-
-    node: str
-    mode: str = ""
-    policy: dict[str, object] = {}
-    queries: tuple[Place, ...] = ()
-    jobs: dict[str, int] = {}
-    limits: dict[str, int | None] = {}
-    counters: dict[str, float] = {}
-
-
-class Turn(msgspec.Struct, frozen=True):
-    """One message of a conversation."""
-
-    role: str
-    content: str
 
 
 class _Extra(msgspec.Struct, frozen=True):

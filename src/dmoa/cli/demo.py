@@ -50,15 +50,17 @@ def demo(
     Every node is a process of its own with a language model of its own. One is asked;
     the answer and the way it came about are shown.
     """
-    from dmoa.cli.client import Client, Turn
+    from dmoa.cli.client import Client
     from dmoa.cli.fleet import Fleet
+    from dmoa.cli.told import Turn
 
     question = read_prompt(prompt)
     dealt = [models[i % len(models)] if models else "" for i in range(nodes)]
     _warn(nodes, mixture["layers"], mixture["fanout"])
     _prepare(dealt)
     said = Said()
-    with Fleet(dealt, keep=keep, options=_ALIKE) as fleet:
+    shaped = ("--layers", str(mixture["layers"]), "--fanout", str(mixture["fanout"]))
+    with Fleet(dealt, keep=keep, options=(*_ALIKE, *shaped)) as fleet:
         _gather(fleet)
         shape = f"m{mixture['layers']}k{mixture['fanout']}"
         render.talk(f"{fleet.members[0].name} is asked: {question}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # rich takes a quarter of a second, and `--help` needs none o
     from rich.text import Text
     from rich.tree import Tree
 
-    from dmoa.cli.client import Draft, Mixture, Neighbourhood, Place, Standing, Trace, Visit
+    from dmoa.cli.told import Draft, Mixture, Neighbourhood, Place, Standing, Trace, Visit
 
 _PLAIN_WIDTH = 120
 """Columns where the output is no terminal."""
@@ -147,16 +147,22 @@ def _about(seconds: float) -> str:
     return f"about {max(1, round(seconds))} s"
 
 
+_TITLES = {"ranker": "ranking", "aggregator": "aggregation"}
+"""Of what follows the layers."""
+
+
 def gossip_tree(prompt: str, trace: Trace, drafts: Mapping[str, str]) -> Tree:
     """Draw a query on its way: each layer with its proposers, then the aggregation."""
     from rich.text import Text
     from rich.tree import Tree
 
     shape = f"M={trace.mixture.layers}, k={trace.mixture.fanout}"
+    shape += f", {plain(trace.recipe)}" if trace.recipe else ""
     tree = Tree(Text().append(f"query {_excerpt(prompt)}", style="bold").append(f"  {shape}"))
     _grow(tree, trace.jobs, drafts)
     if trace.source != "aggregator":
-        tree.add(Text("the best proposal is the answer", style="red"))
+        style = "" if trace.source == "chosen" else "red"
+        tree.add(Text("the best proposal is the answer", style=style))
     visits = f"{len(trace.jobs)} {'job' if len(trace.jobs) == 1 else 'jobs'}"
     tree.add(Text(f"answered by {plain(trace.home)} after {trace.seconds:.2f} s, {visits}"))
     return tree
@@ -170,7 +176,7 @@ def _grow(
     for job in jobs:
         key = (job.layer, job.role)
         if key not in branches:
-            title = f"layer {job.layer}" if job.role == "proposer" else "aggregation"
+            title = _TITLES.get(job.role, f"layer {job.layer}")
             branches[key] = tree.add(title)
         draft = drafts.get(job.job, "") if job.role == "proposer" else ""
         branches[key].add(_leaf(job, _excerpt(draft, end=end) if draft else ""))

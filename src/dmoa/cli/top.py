@@ -19,7 +19,8 @@ from dmoa.errors import DmoaError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dmoa.cli.client import Client, Neighbourhood, Queue
+    from dmoa.cli.client import Client
+    from dmoa.cli.told import Neighbourhood, Queue
     from dmoa.cli.top_view import Snapshot
 
 _SHORTEST, _LONGEST = 0.1, 3600.0

@@ -15,8 +15,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from dmoa.cli.client import Neighbourhood, Place, Queue, Standing
 from dmoa.cli.render import mixture_name, ordinal, plain
+from dmoa.cli.told import Neighbourhood, Place, Queue, Standing
 from dmoa.core.limits import Timing
 
 _TIMING = Timing()
