@@ -23,7 +23,7 @@ from dmoa.cli.main import cli
 from dmoa.config import Settings, load
 
 ROOT = Path(__file__).parents[2]
-PAPERS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAPERS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -31,20 +31,31 @@ def blocks(path: Path, language: str) -> list[str]:
     return [text for kind, text in FENCE.findall(path.read_text("utf-8")) if kind == language]
 
 
-def commands() -> Iterator[list[str]]:
+def commands() -> Iterator[tuple[str, ...]]:
     for path in PAPERS:
         for block in blocks(path, "console"):
             for line in block.splitlines():
                 if line.startswith("$ ./dmoa "):
-                    yield shlex.split(line)[2:]
+                    yield tuple(shlex.split(line)[2:])
 
 
-@pytest.mark.parametrize("words", [*commands()], ids=" ".join)
-def test_every_command_that_is_shown_can_be_given(words: list[str]) -> None:
-    context = click.Context(cli)
-    command = cli.get_command(context, words[0])
+@pytest.mark.parametrize("words", dict.fromkeys(commands()), ids=" ".join)
+def test_every_command_that_is_shown_can_be_given(words: tuple[str, ...]) -> None:
+    command: click.Command | None = cli
+    rest = list(words)
+    while isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), rest.pop(0))
     assert command is not None
-    command.make_context(words[0], words[1:])
+    command.make_context(words[0], rest)
+
+
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    text = re.sub(FENCE, "", path.read_text("utf-8"))
+    assert [each for each in LINK.findall(text) if not (path.parent / each).exists()] == []
 
 
 @pytest.mark.real
