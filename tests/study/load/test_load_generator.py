@@ -17,10 +17,11 @@ from dmoa.errors import (
     UnreachableError,
     UsageError,
 )
+from dmoa.runtime import virtual
 from dmoa.sim.setting import Recorded
 from dmoa.study.load.generator import Generator, Load, greet
-from dmoa.study.load.live import Nodes
-from dmoa.study.load.records import FileLog, Log, QueryRecord
+from dmoa.study.load.live import Nodes, Reply
+from dmoa.study.load.records import FileLog, Log, NodeSample, QueryRecord
 from dmoa.study.load.schedule import built_in
 
 pytestmark = pytest.mark.real
@@ -196,14 +197,39 @@ async def test_what_is_not_answered_in_the_end_is_given_up(nodes: list[StubNode]
 # -- how nodes stand ------------------------------------------------------------------------
 
 
-async def test_nodes_are_looked_at_from_begin_to_end_and_at_the_marks(
-    nodes: list[StubNode],
-) -> None:
-    log = await ran(load_of([0, 0], [0.0, 1.5], marks=(0.1,)), nodes)
-    moments = [each.at for each in log.samples]
-    assert moments == sorted(moments)
-    assert len(moments) == 3
-    assert moments[0] < 0.1 <= moments[1] < moments[2]
+class Quiet:
+    """Nodes that answer at once, on whatever clock; at each look they say how often it was."""
+
+    urls = ("a", "b")
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    async def sample(self, node: int) -> NodeSample:
+        self.looks += 1
+        return NodeSample(
+            *(self.looks, node, 1, 64, 0.4), *(0.0,) * 2, *(0,) * 2, *(0.0,) * 3, *(0,) * 4
+        )
+
+    async def ask(self, node: int, body: bytes, patience: float) -> Reply:
+        del node, body, patience
+        return Reply("answered")
+
+
+def test_nodes_are_looked_at_from_begin_to_end_and_at_the_marks() -> None:
+    nodes, log = Quiet(), Log()
+
+    async def load() -> None:
+        wanted = load_of([0, 0], [0.0, 1.5], marks=(0.1,))
+        assert await Generator(wanted, nodes, log, lambda *_: None).run()  # type: ignore[arg-type]
+
+    virtual.run(load())
+    assert [each.at for each in log.samples] == [0.0, 0.1, 1.5]
+    assert [each.waiting for sample in log.samples for each in sample.nodes] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_how_a_node_stands_is_kept(nodes: list[StubNode]) -> None:
+    log = await ran(load_of([0]), nodes)
     first = log.samples[0].nodes[0]
     assert first is not None
     assert (first.waiting, first.bound_jobs, first.rho) == (1, 64, 0.4)
