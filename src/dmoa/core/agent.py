@@ -33,6 +33,7 @@ from dmoa.core.messages import (
     Propose,
     Withdraw,
 )
+from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId, query_name
 from dmoa.core.outlook import Outlook
 from dmoa.core.policy import PAPER, Policy
@@ -69,10 +70,12 @@ class Agent:
         policy: Policy = PAPER,
         url: str = "",
         view: View | None = None,
+        usual: Mixture | None = None,
     ) -> None:
         """Begin a life at `now` seconds; `incarnation` grows with every life of this node.
 
-        `view` is for whoever knows more of the peers than they tell.
+        `usual` is the mixture that its digest tells of until a query was asked. `view` is for
+        whoever knows more of the peers than they tell.
         """
         self.node = node
         self.profile = profile
@@ -107,6 +110,7 @@ class Agent:
             policy,
             outlook,
             Choice(policy, self.view, outlook, rng),
+            usual or Mixture(),
         )
         self._wants.wake(now, "gossip", node)
 

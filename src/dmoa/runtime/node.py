@@ -119,6 +119,7 @@ class Node:
                 timing=self.timing,
                 policy=self.policy,
                 url=self.url,
+                usual=self.usual.mixture,
             )
             await self._network.open(self)
             self._tell(Woke())

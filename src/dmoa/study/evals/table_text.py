@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Any, cast
 
 from dmoa.study.evals.chance import Interval
+from dmoa.study.evals.records import Member
 from dmoa.study.evals.scores import Measure
 from dmoa.study.evals.table import STATUSES, TITLES, Row, Table
 
@@ -244,11 +245,19 @@ def unjudged_words(measure: Measure) -> str:
 
 def _about_plan(table: Table) -> Iterable[str]:
     plan = table.plan
-    yield "Members: " + ", ".join(f"{each.node} {each.model}" for each in plan.members) + "."
-    asked = f"{plan.rate:g} queries/s at each node" if plan.rate else f"{plan.concurrency} at once"
+    yield f"Members: {', '.join(_member(each) for each in plan.members)}."
+    slots = "as many at once as there are slots"
+    most = f"{plan.concurrency} at once" if plan.concurrency else slots
+    asked = f"{plan.rate:g} queries/s at each node" if plan.rate else most
     deadline = f", deadline {plan.deadline:g} s" if plan.deadline else ""
     date = f" on {table.date}" if table.date else ""
     yield f"{plan.count} items ({plan.items}), seed {plan.seed}, asked {asked}{deadline}{date}."
+
+
+def _member(member: Member) -> str:
+    """Tell a node, its model, and the settings it was started with."""
+    told = [f"{key} {value!r}" for key, value in member.settings.items()]
+    return f"{member.node} {member.model}" + (f" ({', '.join(told)})" if told else "")
 
 
 # -- files --------------------------------------------------------------------------------
