@@ -74,6 +74,19 @@ def test_the_best_of_several_has_to_be_surer(dmoa: Dmoa, tmp_path: Path) -> None
     assert chosen["high"] == named["verdict"]["high"]
 
 
+def test_what_was_not_asked_yet_is_told(dmoa: Dmoa, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", SURE | {"dmoa-m2k2": 50})
+    answers = run / "answers.jsonl"
+    lines = answers.read_text().splitlines()
+    kept = [line for line in lines if '"configuration": "dmoa-m2k2"' not in line]
+    kept = [each for each in kept if not ('"dmoa-m1k1"' in each and '"i-9' in each)]
+    answers.write_text("\n".join(kept) + "\n")
+    result = dmoa("eval", "gate", str(run), "--dry-run")
+    assert result.stdout.startswith("m1k1 with tiny: pays")
+    assert "only 89 of the run's 100 items can be compared" in result.stderr
+    assert "it did best of 2 mixtures" in result.stderr
+
+
 def test_a_dry_run_writes_nothing(dmoa: Dmoa, tmp_path: Path) -> None:
     run, config = run_of(tmp_path / "run", SURE), tmp_path / "node.toml"
     result = dmoa("eval", "gate", str(run), "--config", str(config), "--dry-run")

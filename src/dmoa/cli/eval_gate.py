@@ -94,6 +94,8 @@ def gate(  # noqa: PLR0913  (its options)
 def _tell(found: gates.Gate, place: Path, *, dry_run: bool) -> None:
     """Say what follows from it."""
     render.talk(found.verdict.words())
+    if found.verdict.n < found.items:
+        render.note(f"only {found.verdict.n} of the run's {found.items} items can be compared")
     if found.compared > 1:
         render.note(
             f"it did best of {found.compared} mixtures, and the interval allows for that luck; "

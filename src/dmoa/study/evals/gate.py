@@ -32,11 +32,15 @@ _TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What is written of a run: the verdict on a mixture, chosen of so many `compared`."""
+    """What is written of a run: the verdict on a mixture, chosen of so many `compared`.
+
+    `items` counts those of the run, which may not all have been asked yet.
+    """
 
     verdict: Verdict
     line: usual.Verdict
     compared: int
+    items: int
 
 
 def choose(table: Table, *, named: str = "", node: str = "") -> Gate:
@@ -48,7 +52,7 @@ def choose(table: Table, *, named: str = "", node: str = "") -> Gate:
     had then; where all have the same it goes without. UsageError where there is no such mixture
     or node.
     """
-    rows = [each for each in table.rows if each.verdict is not None and _is_mixture(each)]
+    rows = [each for each in table.rows if _is_compared(each) and _is_mixture(each)]
     if named:
         rows = [each for each in rows if each.configuration == named]
     if not rows:
@@ -67,7 +71,11 @@ def choose(table: Table, *, named: str = "", node: str = "") -> Gate:
         _model(table, node),
         _figures(table, verdict),
     )
-    return Gate(verdict, line, len(rows))
+    return Gate(verdict, line, len(rows), len(table.measure.items))
+
+
+def _is_compared(row: Row) -> bool:
+    return row.verdict is not None and row.verdict.n > 0
 
 
 def _is_mixture(row: Row) -> bool:
