@@ -227,17 +227,6 @@ def never_count_the_probed_down(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Home, "heard", lambda _self, _peer, _now: None)
 
 
-def ask_the_silent(patch: pytest.MonkeyPatch) -> None:
-    """Who did not tell how it stands is asked like everybody else."""
-    probed = Home.probed
-
-    def trusting(self, query, now: float) -> None:
-        query.probing = set()
-        probed(self, query, now)
-
-    patch.setattr(Home, "probed", trusting)
-
-
 def leave_probes_behind(patch: pytest.MonkeyPatch) -> None:
     """A query that ends while it asks how its peers stand is still woken for them."""
     unwake = Wants.unwake
@@ -346,7 +335,6 @@ PLANTS = [
 LIVING = [
     pytest.param(drop_the_timer("probe"), id="drop_the_timer_of_a_probe"),
     never_count_the_probed_down,
-    ask_the_silent,
     leave_probes_behind,
     tell_nobody_how_it_stands,
     forget_the_deadline,
