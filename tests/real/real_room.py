@@ -183,9 +183,12 @@ class NodeProcess:
         with self.http() as http:
             return [peer["node"] for peer in http.get("/v1/peers").json()["peers"]]
 
-    def queue(self) -> int:
+    def told(self, path: str) -> Any:
         with self.http() as http:
-            return http.get("/health").json()["queue"]
+            return http.get(path).json()
+
+    def queue(self) -> int:
+        return self.told("/health")["queue"]
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -231,7 +234,11 @@ class Fleet:
         for node in self.nodes.values():
             others = sorted(self.nodes.keys() - {node.name})
             until(lambda node=node, others=others: node.peers() == others, what=f"met {node.name}")
-            until(lambda node=node: node.queue() == 0, what=f"idle {node.name}")
+            try:
+                until(lambda node=node: node.queue() == 0, what=f"idle {node.name}")
+            except AssertionError as error:
+                error.add_note(f"its queue: {node.told('/v1/queue')}")
+                raise
         return self
 
     def stop(self) -> None:
