@@ -18,7 +18,7 @@ from dmoa.core.usual import Verdict
 from dmoa.errors import ConfigError
 from dmoa.study.evals.folder import Folder, hash_of
 from dmoa.study.evals.gate import edited
-from dmoa.study.evals.records import Answer, Item, Member, Plan
+from dmoa.study.evals.records import Answer, Item, Judgement, Member, Plan
 from dmoa.study.lines import Lines
 
 PAYS = Verdict.parse("m1k2: pays").text
@@ -85,6 +85,51 @@ def test_what_was_not_asked_yet_is_told(dmoa: Dmoa, tmp_path: Path) -> None:
     assert result.stdout.startswith("m1k1 with tiny: pays")
     assert "only 89 of the run's 100 items can be compared" in result.stderr
     assert "it did best of 2 mixtures" in result.stderr
+
+
+def judged(run: Path, judges: dict[str, float]) -> None:
+    """Let judges prefer the mixture's answers to a baseline so much, and the member's half."""
+    folder = Folder(run)
+    with Lines(folder.judgements_file) as log:
+        for judge, preference in judges.items():
+            for name in ("local@n1", "dmoa-m1k1"):
+                for item in folder.items():
+                    told = Judgement(
+                        *(item.id, name, "local@n2", judge),
+                        swapped=False,
+                        draw=0,
+                        verdict="judged",
+                        key=f"{judge}{name}{item.id}",
+                        preference=preference if name == "dmoa-m1k1" else 0.5,
+                    )
+                    log.add("judgement", told)
+
+
+def test_of_several_measures_one_is_to_be_named(dmoa: Dmoa, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", {"local@n1": 30, "local@n2": 30, "dmoa-m1k1": 10})
+    judged(run, {"kind": 0.9, "harsh": 0.1})
+    unclear = dmoa("eval", "gate", str(run), "--dry-run")
+    assert (unclear.exit_code, unclear.stdout) == (2, "")
+    assert "in 3 ways: known answers, kind, harsh" in unclear.stderr
+    kind = dmoa("eval", "gate", str(run), "--dry-run", "--judge", "kind")
+    assert kind.stdout.startswith("m1k1 with tiny: pays (+40.0 points")
+    assert "judged by kind" in kind.stdout
+    harsh = dmoa("eval", "gate", str(run), "--dry-run", "--judge", "harsh")
+    assert harsh.stdout.startswith("m1k1 with tiny: does not pay")
+    nobody = dmoa("eval", "gate", str(run), "--dry-run", "--judge", "nobody")
+    assert nobody.exit_code == 2
+
+
+def test_files_that_cannot_be_read_or_written_are_refused(dmoa: Dmoa, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", SURE)
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff")
+    blocked = tmp_path / "file" / "node.toml"
+    (tmp_path / "file").touch()
+    for config, word in ((binary, "is not UTF-8"), (blocked, "cannot be")):
+        result = dmoa("eval", "gate", str(run), "--config", str(config))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert word in result.stderr
 
 
 def test_a_dry_run_writes_nothing(dmoa: Dmoa, tmp_path: Path) -> None:
