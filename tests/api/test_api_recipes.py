@@ -104,6 +104,19 @@ async def test_who_shapes_a_query_gets_a_mixture_all_the_same() -> None:
     assert (answer["mixture"], answer["recipe"]) == ({"layers": 2, "fanout": 1}, "best")
 
 
+@pytest.mark.parametrize("name", ["dmoa-m2k2", "dmoa-m2k2-best", "dmoa", "local"])
+async def test_no_peer_hears_of_a_private_question(name: str) -> None:
+    async with (
+        opened("n1", "n2", "n3", seconds=0.0) as room,
+        in_process(room.home) as http,
+    ):
+        answer = await http.post(CHAT, json=body(model=name, dmoa={"private": True}))
+        heard = {each: fake.started for each, fake in room.fakes.items()}
+    assert heard["n2"] == heard["n3"] == 0
+    assert heard["n1"] == len(answer.json()["dmoa"]["jobs"])
+    assert {job["node"] for job in answer.json()["dmoa"]["jobs"]} == {"n1"}
+
+
 async def test_the_list_of_models_says_what_the_default_is() -> None:
     async with opened("n1", defaults=UNMEASURED) as room, in_process(room.home) as http:
         cards = {each["id"]: each["dmoa"] for each in (await http.get("/v1/models")).json()["data"]}

@@ -37,6 +37,13 @@ def test_the_prompt_can_come_from_stdin_and_any_model_be_asked(
     assert (body["model"], body["dmoa"]) == ("local", {})
 
 
+def test_a_question_can_be_kept_at_home(dmoa: Dmoa, node: ScriptedNode) -> None:
+    node.chats(answered("x\n"))
+    dmoa("ask", "Why?", "--private")
+    dmoa("chat", "--private", typed="Why?\n")
+    assert [each["dmoa"] for each in node.bodies] == [{"private": True}, {"private": True}]
+
+
 def test_json_is_one_object(dmoa: Dmoa, node: ScriptedNode) -> None:
     node.chats(answered("Of ", "scattering.\u2028"))
     result = dmoa("ask", "Why?", "--json")

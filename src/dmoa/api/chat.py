@@ -60,6 +60,8 @@ def _wanted(request: ChatRequest, node: Node) -> Wanted:
         models.within(mixture, node.limits)
     if request.uses_tools and mixture.layers:
         return ALONE, PAPER_RECIPE, ("tools: calls of tools go to the own model alone",)
+    if asked.private:
+        recipe = replace(recipe, own=True)
     return mixture, recipe, ()
 
 

@@ -118,6 +118,7 @@ class DmoaOptions(BaseModel):
     fanout: Annotated[int, Field(ge=0, description="k: peers asked per layer")] | None = None
     deadline: Annotated[float, Field(gt=0, le=86400, description="seconds")] | None = None
     recipe: Annotated[str, Field(max_length=80, description="how it is mixed")] | None = None
+    private: bool = Field(default=False, description="no peer hears of it")
     drafts: bool = Field(default=False, description="stream the proposals' text too")
 
     @property

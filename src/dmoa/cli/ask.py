@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from dmoa.cli import render
-from dmoa.cli.options import command, json_option, mixture_options, model_option, url_option
+from dmoa.cli.options import (
+    command,
+    json_option,
+    mixture_options,
+    model_option,
+    private_option,
+    url_option,
+)
 from dmoa.errors import OverloadedError, UsageError
 
 if TYPE_CHECKING:
@@ -114,8 +121,11 @@ def read_prompt(prompt: str) -> str:
 @url_option
 @mixture_options()
 @model_option
+@private_option
 @json_option("Write one JSON object instead of text")
-def ask(*, prompt: str, url: str, model: str, as_json: bool, **mixture: int | None) -> None:
+def ask(
+    *, prompt: str, url: str, model: str, private: bool, as_json: bool, **mixture: int | None
+) -> None:
     """Ask the network one question.
 
     The answer is streamed to stdout. A PROMPT of - is read from stdin.
@@ -126,7 +136,8 @@ def ask(*, prompt: str, url: str, model: str, as_json: bool, **mixture: int | No
     turns = [Turn("user", read_prompt(prompt))]
     said = Said()
     with Client(url) as node:
-        relay(node.chat(turns, model=model, mixture=mixture), said, show=not as_json)
+        happenings = node.chat(turns, model=model, mixture=mixture, private=private)
+        relay(happenings, said, show=not as_json)
     note_default(said)
     if as_json:
         render.data({"answer": said.text, "dmoa": said.end.raw if said.end else None})

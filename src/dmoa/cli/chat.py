@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dmoa.cli import render
 from dmoa.cli.ask import Said, note_default, relay
-from dmoa.cli.options import command, mixture_options, model_option, url_option
+from dmoa.cli.options import command, mixture_options, model_option, private_option, url_option
 from dmoa.errors import DmoaError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ _WORDS = "/quit or Ctrl-D leaves, /new starts over, Ctrl-C stops an answer"
 @url_option
 @mixture_options()
 @model_option
-def chat(*, url: str, model: str, **mixture: int | None) -> None:
+@private_option
+def chat(*, url: str, model: str, private: bool, **mixture: int | None) -> None:
     """Talk with the network, turn by turn.
 
     Each line is one turn, typed or piped. /quit or Ctrl-D leaves, /new starts over,
@@ -36,7 +37,7 @@ def chat(*, url: str, model: str, **mixture: int | None) -> None:
     typed = sys.stdin.isatty()
     turns: list[Turn] = []
     with Client(url) as node:
-        answer = partial(node.chat, model=model, mixture=mixture)
+        answer = partial(node.chat, model=model, mixture=mixture, private=private)
         health = node.health()
         if typed:
             render.talk(f"{health.node} and {health.peers} peers listen; {_WORDS}")

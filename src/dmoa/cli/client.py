@@ -139,13 +139,15 @@ class Client:
         *,
         model: str = "dmoa",
         mixture: Mapping[str, int | None] | None = None,
+        private: bool = False,
         drafts: bool = False,
     ) -> Generator[Happening]:
         """Stream an answer; closing the generator stops all work on it, on every node.
 
-        `mixture` may name `layers` and `fanout`; None leaves them to the node.
+        `mixture` may name `layers` and `fanout`; None leaves them to the node. Of a `private`
+        question no peer hears.
         """
-        wishes = {**(mixture or {}), "drafts": drafts or None}
+        wishes = {**(mixture or {}), "private": private or None, "drafts": drafts or None}
         body = {
             "model": model,
             "stream": True,

@@ -50,6 +50,13 @@ def model_option(function: _Command) -> _Command:
     )(function)
 
 
+def private_option(function: _Command) -> _Command:
+    """Let the person keep a question at home."""
+    return click.option(
+        "--private", is_flag=True, help="Ask no peer: the node's own model makes all proposals"
+    )(function)
+
+
 def mixture_options(
     layers: int | None = None, fanout: int | None = None
 ) -> Callable[[_Command], _Command]:
