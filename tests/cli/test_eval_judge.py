@@ -167,7 +167,7 @@ def test_what_is_to_be_taken_with_care_is_told(judge: Judge, run: Path) -> None:
     for what in (
         "2 items were not asked of local@n1 yet; go on with `dmoa eval run`",
         "1 items of local@n1 have nothing to be compared with",
-        "1 answers of local@n1 are the reference's text: draws",
+        "1 answer is the reference's text (local@n1): a draw",
         "answers to 1 items of dmoa-m1k2 or the reference's were cut",
     ):
         assert what in result.stderr

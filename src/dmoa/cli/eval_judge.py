@@ -225,7 +225,8 @@ def _remarks(tallies: Sequence[Tally], bench: Bench) -> Iterable[str]:
         if each.no_answer:
             yield f"{each.no_answer} items without an answer of {name} are losses"
         if each.same_text:
-            yield f"{each.same_text} answers of {name} are the reference's text: draws"
+            answers = "answer is" if each.same_text == 1 else "answers are"
+            yield f"{each.same_text} {answers} the reference's text ({name}): a draw"
         if each.cut:
             yield f"answers to {each.cut} items of {name} or the reference's were cut"
         yield from _leanings(each)
