@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from dmoa.runtime.node import Node
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from dmoa.config.keys import Doorkeeper
 
 _SHUTDOWN = 3
 """Seconds that open connections are given at the end."""
@@ -38,6 +41,8 @@ class Ready:
     model: str
     listen: tuple[str, ...]
     usual: Usual
+    keys: Path | None = None
+    """The file of keys, where its API asks for one."""
 
 
 def build(
@@ -134,15 +139,21 @@ def _bind(port: int) -> socket.socket:
 async def serve(
     settings: Settings,
     *,
+    keys: Path | None,
     ready: Callable[[Ready], None],
     progress: Callable[[str], None] | None = None,
 ) -> None:
     """Run a node and its API until cancelled or told to stop (SIGINT, SIGTERM).
 
     The API answers from the first moment, with 503 while the model loads; `ready` is
-    called once the node can be asked. At the end the node leaves first: peers see it at
+    called once the node can be asked. Its API asks for a key while there are some in the file
+    `keys`; KeyFileError where that cannot be relied on, and no file lets in everybody on this
+    machine. At the end the node leaves first: peers see it at
     once, and streams under way end with an error that says so.
     """
+    from dmoa.config.keys import Doorkeeper
+
+    keeper = None if keys is None else Doorkeeper(keys)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -151,16 +162,16 @@ async def serve(
     with closing(_bind(settings.port)) as sock:
         url = f"http://{HOST}:{sock.getsockname()[1]}"
         node = build(settings, url=url, progress=progress)
-        server = _server(node)
+        server = _server(node, keeper)
         serving = asyncio.ensure_future(server.serve(sockets=[sock]))
         try:
-            await _run(node, serving, stop, ready)
+            await _run(node, keeper, serving, stop, ready)
         finally:
             server.should_exit = True
             await serving
 
 
-def _server(node: Node) -> uvicorn.Server:
+def _server(node: Node, keeper: Doorkeeper | None) -> uvicorn.Server:
     """Make the HTTP server of a node, which leaves the signals to us."""
     import uvicorn
 
@@ -172,7 +183,7 @@ def _server(node: Node) -> uvicorn.Server:
             yield
 
     config = uvicorn.Config(
-        create_app(node),
+        create_app(node, keeper),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -182,7 +193,11 @@ def _server(node: Node) -> uvicorn.Server:
 
 
 async def _run(
-    node: Node, serving: asyncio.Future[None], stop: asyncio.Event, ready: Callable[[Ready], None]
+    node: Node,
+    keeper: Doorkeeper | None,
+    serving: asyncio.Future[None],
+    stop: asyncio.Event,
+    ready: Callable[[Ready], None],
 ) -> None:
     """Open a node, and keep it until its API ends or it is told to stop."""
     opening = asyncio.ensure_future(node.open())
@@ -192,7 +207,9 @@ async def _run(
         await asyncio.wait({opening, serving, stopping}, return_when=first)
         if opening.done():
             opening.result()
-            ready(Ready(node.id, node.url, node.profile.model, node.endpoints, node.usual))
+            keys = keeper.file if keeper is not None and keeper.asks else None
+            model = node.profile.model
+            ready(Ready(node.id, node.url, model, node.endpoints, node.usual, keys))
             await asyncio.wait({serving, stopping}, return_when=first)
     finally:
         stopping.cancel()

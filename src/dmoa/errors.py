@@ -4,6 +4,8 @@
 DmoaError                          code, status, hint; never raised itself
 ├── UsageError                     400  exit 2   what was asked for cannot be
 │   ├── ConfigError                              names the file and key, or the variable
+│   │   └── KeyFileError           503           the keys of the API cannot be relied on
+│   ├── InvalidKeyError            401           the API wants a key, and got none or a wrong one
 │   ├── MixtureError                             a mixture outside the limits
 │   ├── NetworkShapeError                        a network that cannot be, to plan or simulate
 │   │   └── LawError                             a law of chance that cannot be
@@ -64,6 +66,20 @@ class ConfigError(UsageError):
     """A setting is unknown or wrong; the message names the file and key, or the variable."""
 
     code = "invalid_config"
+
+
+class KeyFileError(ConfigError):
+    """The keys of the API cannot be read, or be relied on: nobody is let in."""
+
+    code = "key_file_broken"
+    status = 503
+
+
+class InvalidKeyError(UsageError):
+    """The API wants a key, and got none or a wrong one; never says which."""
+
+    code = "invalid_api_key"
+    status = 401
 
 
 class MixtureError(UsageError):

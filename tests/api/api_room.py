@@ -18,6 +18,7 @@ from openai import AsyncOpenAI
 
 from dmoa.api.app import create_app
 from dmoa.backends.fake import FakeBackend
+from dmoa.config.keys import Doorkeeper
 from dmoa.core.job import Completion, Prompt
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
@@ -155,17 +156,21 @@ async def opened(  # noqa: PLR0913 - the settings of a network
 
 
 @asynccontextmanager
-async def in_process(node: Node) -> AsyncIterator[httpx2.AsyncClient]:
+async def in_process(
+    node: Node, keeper: Doorkeeper | None = None
+) -> AsyncIterator[httpx2.AsyncClient]:
     """Speak with a node without sockets, also on a virtual clock; streams come whole."""
-    transport = httpx2.ASGITransport(create_app(node), raise_app_exceptions=False)
+    transport = httpx2.ASGITransport(create_app(node, keeper), raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
         yield http
 
 
 @asynccontextmanager
-async def served(node: Node) -> AsyncIterator[httpx2.AsyncClient]:
+async def served(node: Node, keeper: Doorkeeper | None = None) -> AsyncIterator[httpx2.AsyncClient]:
     """Speak with a node over a real socket on loopback."""
-    config = uvicorn.Config(create_app(node), log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        create_app(node, keeper), log_config=None, access_log=False, lifespan="off"
+    )
     server = uvicorn.Server(config)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

@@ -122,16 +122,18 @@ class PatientServer(ThreadingHTTPServer):
 
 
 class ScriptedNode:
-    """Answers each path with what the test put there; keeps the bodies it got."""
+    """Answers each path with what the test put there; keeps the bodies and keys it got."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, bytes, dict[str, str]]] = {}
         self.bodies: list[Any] = []
+        self.headers: list[dict[str, str | None]] = []
         self.pause = 0.0
         node = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                node.headers.append({"authorization": self.headers["authorization"]})
                 status, content, headers = node.answers.get(self.path, (404, b"nothing", {}))
                 self.send_response(status)
                 self.send_header("content-length", str(len(content)))

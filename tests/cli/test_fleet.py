@@ -107,7 +107,8 @@ def test_options_are_words_and_not_a_text() -> None:
 def test_settings_of_the_caller_reach_no_node(
     told: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for key in ("DMOA_MODE", "DMOA_DEADLINE", "DMOA_CONFIG", "DMOA_URL", "DMOA_SOMETHING_NEW"):
+    own = ("DMOA_CONFIG", "DMOA_KEY", "DMOA_URL")
+    for key in ("DMOA_MODE", "DMOA_DEADLINE", *own, "DMOA_SOMETHING_NEW"):
         monkeypatch.setenv(key, "leaked")
     monkeypatch.setenv("DMOA_LOG_LEVEL", "error")
     monkeypatch.delenv("DMOA_CACHE", raising=False)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ class Ready:
     model: str
     listen: tuple[str, ...]
     usual: Usual = field(default_factory=Usual)
+    keys: Path | None = None
 
 
 READY = Ready("n1", "http://127.0.0.1:5", "tiny", ("tcp/127.0.0.1:6",))
@@ -46,13 +47,14 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     async def serve(
         settings: Settings,
         *,
+        keys: Path | None,
         ready: Callable[[Ready], None],
         progress: Callable[[str], None],
     ) -> None:
         await asyncio.sleep(0)
         all_settings.append(settings)
         progress("the model is fetched")
-        ready(READY)
+        ready(replace(READY, keys=keys) if keys is not None and keys.exists() else READY)
 
     stub = types.ModuleType("dmoa.assemble")
     stub.serve = serve
@@ -85,6 +87,17 @@ def test_it_tells_a_program_where_it_is(dmoa: Dmoa, served: list[Settings]) -> N
         "listen": ["tcp/127.0.0.1:6"],
     }
     assert len(served) == 1
+
+
+@pytest.mark.usefixtures("served")
+def test_it_says_where_keys_are_asked_for(dmoa: Dmoa, tmp_path: Path) -> None:
+    config, file = tmp_path / "some.toml", tmp_path / "keys.json"
+    config.touch()
+    assert "keys.json" not in dmoa("up", "--config", str(config)).stderr
+    file.touch()
+    told = dmoa("up", "--config", str(config)).stderr
+    assert f"its API asks for a key of {file}; commands send DMOA_KEY" in told
+    assert "keys.json" not in dmoa("up", "--config", os.devnull).stderr
 
 
 def test_every_flag_becomes_a_setting(dmoa: Dmoa, served: list[Settings], tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ async def test_the_example_of_the_openai_package_runs() -> None:
     script += "\n" + blocks(ROOT / "docs" / "using.md", "python")[0]
     ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
     settings = load({"model": "fake:0.02#model", "port": 0}, environ={}, file=Path(os.devnull))
-    node = asyncio.create_task(serve(settings, ready=ready.set_result))
+    node = asyncio.create_task(serve(settings, keys=None, ready=ready.set_result))
     try:
         url = (await asyncio.wait_for(ready, 20)).url
         done = await run(script.replace("http://127.0.0.1:4747", url))

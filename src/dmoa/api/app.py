@@ -13,6 +13,7 @@ from dmoa.api import chat, models, problems, queue
 from dmoa.api.guard import Guard
 from dmoa.api.schema import ChatRequest
 from dmoa.api.shapes import Json
+from dmoa.config.keys import Doorkeeper
 from dmoa.core.digest import Digest
 from dmoa.runtime.node import Node
 
@@ -20,8 +21,11 @@ BODY_FACTOR = 8
 """A request's body may be so many times the conversation it may hold: JSON escapes."""
 
 
-def create_app(node: Node) -> FastAPI:
-    """Make the API of a node; it answers 503 until the node is open."""
+def create_app(node: Node, keeper: Doorkeeper | None = None) -> FastAPI:
+    """Make the API of a node; it answers 503 until the node is open.
+
+    Whom it answers at all is the `keeper`'s affair; without one it answers everybody.
+    """
     app = FastAPI(
         title="dmoa",
         version=version("dmoa"),
@@ -30,7 +34,8 @@ def create_app(node: Node) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app)
-    app.add_middleware(Guard, body_bytes=BODY_FACTOR * node.limits.conversation_bytes)
+    body_bytes = BODY_FACTOR * node.limits.conversation_bytes
+    app.add_middleware(Guard, body_bytes=body_bytes, keeper=keeper)
     _tell_how_it_stands(app, node)
     _speak_openai(app, node)
     return app

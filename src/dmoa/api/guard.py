@@ -1,4 +1,4 @@
-"""The door of the API: only known hosts, only bodies of a bounded size."""
+"""The door of the API: only known hosts, only with a key, only bodies of a bounded size."""
 
 from __future__ import annotations
 
@@ -7,15 +7,28 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dmoa.api import problems
+from dmoa.config.keys import Doorkeeper
+from dmoa.errors import InvalidKeyError, KeyFileError
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class Guard:
-    """Refuses foreign Host names (a web page that re-binds its name) and huge bodies."""
+    """Refuses foreign Host names (a web page that re-binds its name), strangers, huge bodies.
 
-    def __init__(self, app: ASGIApp, *, body_bytes: int, hosts: frozenset[str] = _LOCAL) -> None:
+    Where a doorkeeper asks for a key, everything but `GET /health` needs one.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        body_bytes: int,
+        keeper: Doorkeeper | None = None,
+        hosts: frozenset[str] = _LOCAL,
+    ) -> None:
         self._app = app
+        self._keeper = keeper
         self._body_bytes = body_bytes
         self._hosts = hosts
 
@@ -31,11 +44,34 @@ class Guard:
             refusal = problems.body(f"host {name!r} is not served here", status=403, code="host")
             await JSONResponse(refusal, status_code=403)(scope, receive, send)
             return
+        if (refused := self._stranger(scope)) is not None:
+            await refused(scope, receive, send)
+            return
         size = headers.get("content-length", "0")
         if size.isdecimal() and int(size) > self._body_bytes:
             await self._too_large(scope, receive, send)
             return
         await self._counted(scope, receive, send)
+
+    def _stranger(self, scope: Scope) -> JSONResponse | None:
+        """Refuse whoever has no key; nothing of what was offered is repeated."""
+        if self._keeper is None or (scope["method"], scope["path"]) == ("GET", "/health"):
+            return None
+        try:
+            if self._keeper.admits(_offered(scope)):
+                return None
+        except KeyFileError:  # its message names a file, which is no affair of strangers
+            return problems.response(
+                KeyFileError("this node cannot read its keys", hint="its log says why")
+            )
+        refused = problems.response(
+            InvalidKeyError(
+                "this node wants a key, and got none that fits",
+                hint="send `Authorization: Bearer KEY`; `dmoa key create` makes one",
+            )
+        )
+        refused.headers["WWW-Authenticate"] = "Bearer"
+        return refused
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, unless its body outgrows the limit as it comes."""
@@ -60,3 +96,12 @@ class Guard:
         refusal = problems.body(text, status=413, code="body_too_large")
         response = JSONResponse(refusal, status_code=413, headers={"Connection": "close"})
         await response(scope, receive, send)
+
+
+def _offered(scope: Scope) -> bytes | None:
+    """Find the key of a request; None where there is none, or more than one."""
+    told = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(told) != 1:
+        return None
+    scheme, _, key = told[0].partition(b" ")
+    return key.strip(b" ") if scheme.lower() == b"bearer" else None

@@ -26,6 +26,7 @@ from dmoa.cli.told import (
     Turn,
     Visit,
 )
+from dmoa.config.keys import HOW, authorization
 from dmoa.errors import (
     BackendError,
     BackendRubbishError,
@@ -33,6 +34,7 @@ from dmoa.errors import (
     ContextLengthError,
     DmoaError,
     ExpiredError,
+    InvalidKeyError,
     ModelNotFoundError,
     OverloadedError,
     PeerGoneError,
@@ -105,6 +107,7 @@ class Client:
             raise UsageError(f"{url!r} is no URL of a node", hint=f"write it like {DEFAULT_URL}")
         self._http = httpx2.Client(
             base_url=self.url,
+            headers=authorization(self.url),
             timeout=httpx2.Timeout(patience, connect=min(patience, _CONNECT_SECONDS)),
             trust_env=not _is_loopback(parts.host),  # a proxy cannot reach this machine's nodes
         )
@@ -275,6 +278,8 @@ def _fault(problem: _Problem, status: int, retry_after: float | None) -> DmoaErr
         return ContextLengthError(message, hint=hint or "shorten the prompt")
     if code == ModelNotFoundError.code:
         return ModelNotFoundError(message, hint=hint or "`dmoa` and `local` are always offered")
+    if InvalidKeyError.code == code or status == HTTPStatus.UNAUTHORIZED:
+        return InvalidKeyError(message, hint=HOW)
     for kind in _family(DmoaError):
         if kind.code == code:
             return kind(message, hint=hint)

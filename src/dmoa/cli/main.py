@@ -14,6 +14,7 @@ from dmoa.cli.ask import ask
 from dmoa.cli.chat import chat
 from dmoa.cli.demo import demo
 from dmoa.cli.eval import evaluate
+from dmoa.cli.key import key
 from dmoa.cli.load import load
 from dmoa.cli.paper import paper
 from dmoa.cli.peers import peers
@@ -27,7 +28,7 @@ INTERRUPTED = 128 + 2
 """Exit code after Ctrl-C, as a shell would say it."""
 
 _HEADINGS = {
-    "Run a network": (demo, up, ask, chat, peers, top),
+    "Run a network": (demo, up, ask, chat, peers, top, key),
     "Study a network": (plan, simulate, load, evaluate, paper),
 }
 

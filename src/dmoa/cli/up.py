@@ -80,9 +80,10 @@ def up(*, file: Path | None, as_json: bool, watch_stdin: bool, **flags: Any) -> 
         threading.Thread(target=stop_on_eof, name="stdin", daemon=True).start()
 
     from dmoa.assemble import serve
+    from dmoa.config.keys import key_file
 
     ready = _tell_json if as_json else _tell
-    asyncio.run(serve(settings, ready=ready, progress=render.talk))
+    asyncio.run(serve(settings, keys=key_file(file), ready=ready, progress=render.talk))
 
 
 def _tell_json(ready: Ready) -> None:
@@ -98,6 +99,8 @@ def _tell(ready: Ready) -> None:
     render.talk(f"the model dmoa is {what}: {ready.usual.detail}")
     if ready.usual.why == "unmeasured":
         render.talk("`dmoa eval` measures it; `--default mixture` asks for it anyway")
+    if ready.keys is not None:
+        render.talk(f"its API asks for a key of {ready.keys}; commands send DMOA_KEY")
     render.talk("Ctrl-C stops it")
 
 

@@ -23,7 +23,7 @@ from dmoa.core.usual import Defaults, Verdict
 from dmoa.errors import ConfigError
 
 HOST = "127.0.0.1"
-"""Where the API of a node is served: this machine only, as it has no keys yet."""
+"""Where the API of a node is served: this machine only."""
 
 _LIMITS = Limits()
 _TIMING = Timing()
@@ -245,8 +245,8 @@ def _from_text(key: str, text: str) -> object:
 
 _DEFAULTS: dict[str, object] = {each.name: each.default for each in fields(Settings)}
 
-_OTHER_VARIABLES = ("DMOA_CACHE", "DMOA_CONFIG", "DMOA_URL")
-"""Variables that are no settings of a node: where weights and this file lie, whom to ask."""
+_OTHER_VARIABLES = ("DMOA_CACHE", "DMOA_CONFIG", "DMOA_KEY", "DMOA_URL")
+"""Variables that are no settings of a node: where weights and this file lie, whom to ask how."""
 
 _Read = dict[str, tuple[str, object]]
 

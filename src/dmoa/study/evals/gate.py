@@ -7,16 +7,14 @@ model alone where it does not, or where that cannot be told (`dmoa.core.usual`).
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dmoa.config.files import replace
 from dmoa.core import usual
 from dmoa.core.mixture import Mixture
 from dmoa.errors import ConfigError, UsageError
@@ -139,7 +137,7 @@ def write(file: Path, line: usual.Verdict) -> None:
     new = edited(old, line.text, str(file))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        _replace(file, new)
+        replace(file, new.encode())
     except OSError as error:
         raise ConfigError(
             f"{file}: cannot be written: {error.strerror or error}", hint="name another --config"
@@ -173,21 +171,3 @@ def _parsed(text: str, name: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except ValueError as error:
         raise ConfigError(f"{name}: is not TOML: {error}") from None
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file beside, and put it in the place of the old one, with the old one's rights."""
-    target = file.resolve()
-    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as writing:
-            writing.write(text.encode())
-            writing.flush()
-            os.fsync(writing.fileno())
-        if target.exists():
-            Path(beside).chmod(target.stat().st_mode & 0o777)
-        Path(beside).replace(target)
-    except BaseException:
-        with suppress(OSError):
-            Path(beside).unlink()
-        raise

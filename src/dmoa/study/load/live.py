@@ -13,9 +13,12 @@ import httpx2
 import msgspec
 
 from dmoa.config import is_loopback
+from dmoa.config.keys import HOW, authorization
 from dmoa.errors import (
     BackendRubbishError,
     BackendUnavailableError,
+    InvalidKeyError,
+    KeyFileError,
     NetworkError,
     PeerSilentError,
     UnreachableError,
@@ -30,6 +33,7 @@ SLACK_SECONDS = 30.0
 """That a node may be later than the deadline it was given."""
 
 _STATUSES: dict[int, Status] = {429: "refused", 504: "expired"}
+_SHUT = (InvalidKeyError, KeyFileError)
 _Shape = TypeVar("_Shape")
 
 
@@ -193,6 +197,7 @@ class Nodes:
             self._http.append(
                 httpx2.AsyncClient(
                     base_url=url,
+                    headers=authorization(url),
                     verify=context or False,
                     timeout=httpx2.Timeout(POLL_SECONDS, connect=CONNECT_SECONDS),
                     limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
@@ -233,7 +238,7 @@ class Nodes:
         """Ask a node how it stands, or tell that it does not answer."""
         try:
             return (await self.state(node)).sample()
-        except (NetworkError, BackendUnavailableError, BackendRubbishError):
+        except (NetworkError, BackendUnavailableError, BackendRubbishError, *_SHUT):
             return None
 
     async def ask(self, node: int, body: bytes, patience: float) -> Reply:
@@ -258,6 +263,8 @@ class Nodes:
             ) from None
         except httpx2.TransportError as error:
             raise PeerSilentError(f"the node at {url} broke off: {type(error).__name__}") from None
+        if (shut := _shut(f"the node at {url}", response)) is not None:
+            raise shut
         if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             raise BackendUnavailableError(f"the node at {url} is not ready", hint="wait for it")
         why = f"{path} has status {response.status_code}"
@@ -277,6 +284,24 @@ def _found(what: _Shape | BaseException) -> _Shape:
     if isinstance(what, BaseException):
         raise what
     return what
+
+
+def _shut(node: str, response: httpx2.Response) -> UsageError | None:
+    """Find out whether a node, or a proxy before it, did not let us in."""
+    if response.is_success:
+        return None
+    if response.status_code == HTTPStatus.UNAUTHORIZED:
+        return not_let_in(node, InvalidKeyError.code)
+    return not_let_in(node, _reply(response).detail)
+
+
+def not_let_in(node: str, code: str) -> UsageError | None:
+    """Say so where the code of an error is one of a closed door."""
+    if code == InvalidKeyError.code:
+        return InvalidKeyError(f"{node} wants a key, or another one", hint=HOW)
+    if code == KeyFileError.code:
+        return KeyFileError(f"{node} cannot read its keys", hint="its log says why")
+    return None
 
 
 def _host(parts: httpx2.URL) -> str:
