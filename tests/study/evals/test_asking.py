@@ -350,6 +350,22 @@ def test_a_model_that_nobody_has_ends_the_run(tmp_path: Path) -> None:
     assert answers(tmp_path) == {}
 
 
+@real
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [(401, "invalid_api_key", "n1 wants a key"), (503, "key_file_broken", "n1 cannot read")],
+)
+def test_a_key_that_is_revoked_in_the_middle_fails_no_item(
+    tmp_path: Path, status: int, code: str, words: str
+) -> None:
+    with members(1) as nodes:
+        nodes[0].say = lambda _: problem(status, code)
+        with pytest.raises(UsageError, match=words):
+            ask(tmp_path, nodes, Draft("local", items(50)))
+        assert len(nodes[0].bodies) == 1
+    assert answers(tmp_path) == {}
+
+
 class Mortal:
     """Answers so often, and then nothing more."""
 

@@ -19,7 +19,7 @@ from dmoa.study.evals.plan import Configuration, Draft, Run, due_times, seed_of
 from dmoa.study.evals.records import Answer, Item, Member, Plan
 from dmoa.study.evals.watch import Watch
 from dmoa.study.load.generator import ENDLESS, greet
-from dmoa.study.load.live import CONNECT_SECONDS, SLACK_SECONDS, Nodes, NodeState
+from dmoa.study.load.live import CONNECT_SECONDS, SLACK_SECONDS, Nodes, NodeState, not_let_in
 
 GIVE_UP = 10
 """Items in a row that met no node, after which a configuration is left."""
@@ -228,6 +228,8 @@ class Asking:
             said, waited = await self._say(home, body)
             lag += waited
             asked.take(said)
+        if (shut := not_let_in(asked.home, asked.last.detail)) is not None:
+            raise shut  # else all that is left would count as failed
         if asked.last.detail in _UNWILLING:
             raise UsageError(
                 f"{asked.home} does not offer {wanted.model!r} ({asked.last.detail})",
