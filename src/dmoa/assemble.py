@@ -22,6 +22,7 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.usual import Usual
 from dmoa.errors import ConfigError, DmoaError
 from dmoa.runtime.node import Node
+from dmoa.runtime.recorder import Recorder
 
 if TYPE_CHECKING:
     import uvicorn
@@ -75,6 +76,7 @@ def build(
         rng=Random(SystemRandom().getrandbits(64)),
         incarnation=time.time_ns() // 1_000_000,
         url=url,
+        recorder=Recorder(Path(settings.record)) if settings.record else None,
     )
 
 

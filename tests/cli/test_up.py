@@ -124,6 +124,27 @@ def test_every_flag_becomes_a_setting(dmoa: Dmoa, served: list[Settings], tmp_pa
     ]
 
 
+def test_a_record_is_a_setting_that_is_told(
+    dmoa: Dmoa, served: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "note: all that it lives through goes to life.jsonl, prompts and answers included"
+    assert told in dmoa("up", "--record", "life.jsonl").stderr.splitlines()
+    monkeypatch.setenv("DMOA_RECORD", "life.jsonl")
+    assert told in dmoa("up", "--json").stderr.splitlines()
+    assert [settings.record for settings in served] == ["life.jsonl", "life.jsonl"]
+
+
+def test_a_file_that_holds_something_is_no_place_for_a_record(dmoa: Dmoa, tmp_path: Path) -> None:
+    file = tmp_path / "notes"
+    file.write_text("mine")
+    result = dmoa("up", "--model", "fake:0", "--port", "0", "--record", str(file))
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: record: {file} is not empty\n\n"
+        "hint: name a file that is not there yet: a record is one life\n"
+    )
+
+
 def test_a_wrong_setting_ends_it_in_one_line(dmoa: Dmoa, tmp_path: Path) -> None:
     file = tmp_path / "some.toml"
     file.write_text("prot = 1\n")

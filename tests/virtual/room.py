@@ -24,6 +24,7 @@ from dmoa.core.policy import PAPER, Policy
 from dmoa.net.memory import MemoryEndpoint, MemoryNetwork
 from dmoa.runtime.node import Node
 from dmoa.runtime.ports import Backend, Tokens
+from dmoa.runtime.recorder import Recorder
 from dmoa.runtime.streams import Draft, Progress, Token
 
 LATENCY = 0.01
@@ -99,6 +100,7 @@ class Room:
         *,
         limits: Limits | None = None,
         incarnation: int = 1,
+        recorder: Recorder | None = None,
         **settings: Any,
     ) -> Node:
         """Open one more node; `settings` are those of its fake backend."""
@@ -114,6 +116,7 @@ class Room:
             policy=self._policy,
             rng=Random(f"room/{name}"),
             incarnation=incarnation,
+            recorder=recorder,
         )
         self._all.append((node, backend))
         await node.open()

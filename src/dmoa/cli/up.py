@@ -51,6 +51,9 @@ _STOP_SECONDS = 10.0
 @click.option("--deadline", type=float, help="Seconds to the answer at most  [default: 300]")
 @click.option("--queue-jobs", type=int, help="Jobs that may wait or be served  [default: 64]")
 @click.option(
+    "--record", metavar="FILE", help="Take down all it lives through, prompts too, for a replay"
+)
+@click.option(
     "--config",
     "file",
     metavar="FILE",
@@ -82,7 +85,12 @@ def up(*, file: Path | None, as_json: bool, watch_stdin: bool, **flags: Any) -> 
     from dmoa.assemble import serve
     from dmoa.config.keys import key_file
 
-    ready = _tell_json if as_json else _tell
+    def ready(told: Ready) -> None:
+        if settings.record:
+            where = f"all that it lives through goes to {settings.record}"
+            render.note(f"{where}, prompts and answers included")
+        (_tell_json if as_json else _tell)(told)
+
     asyncio.run(serve(settings, keys=key_file(file), ready=ready, progress=render.talk))
 
 

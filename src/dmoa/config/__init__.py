@@ -82,6 +82,8 @@ class Settings:
     """Tokens of one proposal in an aggregation prompt."""
     log_level: str = "warning"
     """How much the log says: debug, info, warning or error."""
+    record: str = ""
+    """File that takes down all that its agent lives through, prompts included; empty for none."""
     sources: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
 
     @property

@@ -122,5 +122,6 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "queue_bytes": _whole(1024 * 1024, 16 * 1024 * 1024 * 1024),
     "proposal_tokens": _whole(16, 8192),
     "log_level": _one_of("debug", "info", "warning", "error"),
+    "record": _text,
 }
 """For each setting; a parser raises ValueError with what the value should have been."""

@@ -166,8 +166,7 @@ class Agent:
     def census(self, now: float) -> Census:
         """Count who is here, and what was counted since the start."""
         gauge, queue = self.gauge, self.queue
-        gauge.advance(now)
-        seconds, waiting, serving = gauge.seconds
+        seconds, waiting, serving = gauge.until(now)  # who asks must not change what comes
         return Census(
             waiting=queue.waiting,
             serving=queue.serving,

@@ -131,6 +131,16 @@ class Gauge:
         """Tell the age of the node, and the job seconds spent waiting and in service."""
         return self._now - self._start, self._waiting_seconds, self._serving_seconds
 
+    def until(self, now: float) -> tuple[float, float, float]:
+        """Tell the same as of now; unlike to `advance`, to ask leaves no trace."""
+        elapsed = now - self._now
+        seconds, waiting, serving = self.seconds
+        return (
+            seconds + elapsed,
+            waiting + elapsed * self._waiting,
+            serving + elapsed * self._serving,
+        )
+
     @property
     def utilisation(self) -> float:
         """Rho of this node: jobs offered per second over those it can complete."""

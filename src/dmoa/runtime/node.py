@@ -31,6 +31,7 @@ from dmoa.core.effects import (
     Standing,
 )
 from dmoa.core.events import Abandoned, Asked, Event, Received, Woke
+from dmoa.core.history import Birth
 from dmoa.core.job import Profile, Sampling, Turn
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import (
@@ -58,6 +59,7 @@ from dmoa.errors import (
 from dmoa.runtime.calls import Calls
 from dmoa.runtime.faults import conversation, error_of
 from dmoa.runtime.ports import Backend, Frames, Network
+from dmoa.runtime.recorder import Recorder
 from dmoa.runtime.slots import Slots
 from dmoa.runtime.streams import Followers, Guests, Progress, Token, Wishes, pieces, whole
 
@@ -84,6 +86,7 @@ class Node:
         rng: Random | None = None,
         incarnation: int = 1,
         url: str = "",
+        recorder: Recorder | None = None,
     ) -> None:
         self.policy = policy
         self._defaults = defaults or Defaults(mixture or Mixture())
@@ -95,6 +98,7 @@ class Node:
         self._backend = backend
         self._rng = rng or Random()
         self._incarnation = incarnation
+        self._recorder = recorder
         self._agent: Agent | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._followers = Followers()
@@ -109,10 +113,9 @@ class Node:
         """Load the model, join the peers, begin to gossip; BackendError, NetworkError."""
         await self._backend.open()
         try:
-            self._agent = Agent(
+            birth = Birth(
                 self.id,
                 self.profile,
-                rng=self._rng,
                 now=asyncio.get_running_loop().time(),
                 incarnation=self._incarnation,
                 limits=self.limits,
@@ -121,6 +124,9 @@ class Node:
                 url=self.url,
                 usual=self.usual.mixture,
             )
+            if self._recorder is not None:
+                self._recorder.begin(birth, self._rng)
+            self._agent = birth.agent(self._rng)
             await self._network.open(self)
             self._tell(Woke())
         except BaseException:
@@ -140,6 +146,8 @@ class Node:
             parts.push_async_callback(self._network.close)
             await asyncio.gather(*calls, return_exceptions=True)
             await asyncio.gather(*services, return_exceptions=True)
+            if self._recorder is not None:
+                self._recorder.close()
 
     async def __aenter__(self) -> Self:
         """Open it."""
@@ -320,7 +328,10 @@ class Node:
         """Tell the agent, and do what it wants; a closed node hears nothing."""
         if self._agent is None:
             return
-        for effect in self._agent.handle(event, self._now):
+        mind, recorder = self._agent, self._recorder
+        now = self._now
+        wanted = recorder.handle(mind, event, now) if recorder else mind.handle(event, now)
+        for effect in wanted:
             self._do(effect)
         if self._followers.wonder:
             self._followers.stand(self._agent.standings(self._now))

@@ -133,3 +133,7 @@ def test_job_seconds_are_counted_since_the_start() -> None:
     gauge.level(0, 1)
     gauge.advance(15.0)
     assert gauge.seconds == (5.0, 12.0, 9.0)
+    later = gauge.until(17.3)
+    assert gauge.seconds == (5.0, 12.0, 9.0), "to ask leaves no trace"
+    gauge.advance(17.3)
+    assert gauge.seconds == later
