@@ -4,7 +4,7 @@ from dataclasses import replace
 from random import Random
 
 from dmoa.core.agent import Agent
-from dmoa.core.effects import Cancel
+from dmoa.core.effects import Cancel, Effect
 from dmoa.core.events import Abandoned, Asked, Event, Served, Woke
 from dmoa.core.history import Record, fingerprint, replay
 from dmoa.core.job import Profile
@@ -51,3 +51,29 @@ def test_equal_histories_have_equal_fingerprints() -> None:
     assert fingerprint(live()) != fingerprint(live()[:-1])
     assert fingerprint(live()) != fingerprint(reversed(live()))
     assert len(fingerprint([])) == 64
+
+
+def test_who_looks_at_an_agent_changes_nothing() -> None:
+    dice = Random(3)
+    start = 0.1  # where the clock has finer steps than the sums of job seconds
+    moments = sorted(start + dice.uniform(0.0, 100.0) for _ in range(300))
+    seen = Agent(NodeId("a"), Profile("toy"), rng=Random(1), now=start)
+    unseen = Agent(NodeId("a"), Profile("toy"), rng=Random(1), now=start)
+    for number, now in enumerate(moments):
+        seen.census(now)
+        seen.standings(now)
+        seen.digest(now)
+        if number % 3 == 0:
+            asked = Asked(QueryId(f"a/1/{number}"), HI, Mixture(1, 0))
+            assert seen.handle(asked, now) == unseen.handle(asked, now)
+
+
+def test_an_agent_that_broke_off_must_break_off_alike() -> None:
+    class Broken:
+        def handle(self, event: Event, now: float) -> list[Effect]:
+            raise AssertionError(f"{event} at {now}")
+
+    step = Record(1.0, Woke(), (), "AssertionError: Woke() at 1.0")
+    assert replay([step], Broken()) is None
+    assert replay([replace(step, raised="")], Broken()) == 0
+    assert replay([step], make_agent()) == 0
