@@ -76,7 +76,7 @@ def build(
         rng=Random(SystemRandom().getrandbits(64)),
         incarnation=time.time_ns() // 1_000_000,
         url=url,
-        recorder=Recorder(Path(settings.record)) if settings.record else None,
+        recorder=Recorder(Path(settings.record).expanduser()) if settings.record else None,
     )
 
 

@@ -37,7 +37,11 @@ _log = logging.getLogger(__name__)
 
 
 def _open(file: Path) -> BinaryIO:
-    return file.open("ab", buffering=0)
+    out = file.open("ab", buffering=0)
+    if out.tell():
+        out.close()
+        raise OSError("another node writes to it")
+    return out
 
 
 class Recorder:
@@ -132,8 +136,8 @@ class Recorder:
         try:
             with self._opened(self.file) as out:
                 while not self._over:
-                    self._bell.wait(FLUSH)
                     self._write(out)
+                    self._bell.wait(FLUSH)
                 self._write(out)
         except OSError as error:
             self._lines.clear()

@@ -136,6 +136,19 @@ def test_a_file_that_is_taken_away_ends_the_record(
     assert warned(caplog).endswith("ends here: No such file or directory")
 
 
+def test_two_nodes_do_not_write_to_one_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "life.jsonl"
+    one, other = Recorder(file), Recorder(file)
+    live(one)
+    one.close()
+    live(other)
+    other.close()
+    assert count(file) == 50
+    assert warned(caplog) == f"the record {file} ends here: another node writes to it"
+
+
 def test_a_slow_disk_ends_the_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bell = Bell()
 
