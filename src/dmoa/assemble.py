@@ -22,7 +22,6 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.usual import Usual
 from dmoa.errors import ConfigError, DmoaError
 from dmoa.runtime.node import Node
-from dmoa.runtime.recorder import Recorder
 
 if TYPE_CHECKING:
     import uvicorn
@@ -57,6 +56,7 @@ def build(
     from dmoa.core.names import NodeId
     from dmoa.net.zenoh import ZenohNetwork
     from dmoa.net.zenoh_config import ZenohSettings
+    from dmoa.runtime.recorder import Recorder
 
     meeting = ZenohSettings(
         realm=settings.realm,

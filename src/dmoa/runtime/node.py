@@ -58,8 +58,7 @@ from dmoa.errors import (
 )
 from dmoa.runtime.calls import Calls
 from dmoa.runtime.faults import conversation, error_of
-from dmoa.runtime.ports import Backend, Frames, Network
-from dmoa.runtime.recorder import Recorder
+from dmoa.runtime.ports import Backend, Frames, Network, Witness
 from dmoa.runtime.slots import Slots
 from dmoa.runtime.streams import Followers, Guests, Progress, Token, Wishes, pieces, whole
 
@@ -86,7 +85,7 @@ class Node:
         rng: Random | None = None,
         incarnation: int = 1,
         url: str = "",
-        recorder: Recorder | None = None,
+        recorder: Witness | None = None,
     ) -> None:
         self.policy = policy
         self._defaults = defaults or Defaults(mixture or Mixture())

@@ -8,9 +8,14 @@ a virtual one.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from random import Random
 from typing import Protocol
 
+from dmoa.core.agent import Agent
 from dmoa.core.digest import Digest
+from dmoa.core.effects import Effect
+from dmoa.core.events import Event
+from dmoa.core.history import Birth
 from dmoa.core.job import Completion, Profile, Prompt
 from dmoa.core.messages import Piece, Propose, Reply
 from dmoa.core.names import NodeId
@@ -113,4 +118,20 @@ class Backend(Protocol):
 
     def generate(self, prompt: Prompt) -> Tokens:
         """Stream the completion of a prompt."""
+        ...
+
+
+class Witness(Protocol):
+    """Who takes down what an agent lives through, without ever changing or delaying it."""
+
+    def begin(self, birth: Birth, rng: Random) -> None:
+        """Hear how the agent is made, before it throws its dice."""
+        ...
+
+    def handle(self, agent: Agent, event: Event, now: float) -> list[Effect]:
+        """Let the agent take an event; its errors go on."""
+        ...
+
+    def close(self) -> None:
+        """End the record."""
         ...
