@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 AGREED = 0.75
 """Mean likeness of the most agreed proposal to the others from which on all say the same."""
-RANKED = 9_999
-"""No list of proposals is longer; a larger number in a ranking is none of a proposal."""
 
 _EDGES = ".,;:!?\"'`*_()[]{}<>«»\u201c\u201d\u2018\u2019"
 """Punctuation that says nothing about what a word is."""
