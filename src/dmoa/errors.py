@@ -6,15 +6,20 @@ DmoaError                          code, status, hint; never raised itself
 │   ├── ConfigError                              names the file and key, or the variable
 │   │   └── KeyFileError           503           the keys of the API cannot be relied on
 │   ├── InvalidKeyError            401           the API wants a key, and got none or a wrong one
+│   ├── RealmError                               a realm that cannot be, or is not here
+│   │   └── InviteError            403           an invitation that is not, or no longer, good
 │   ├── MixtureError                             a mixture outside the limits
 │   ├── NetworkShapeError                        a network that cannot be, to plan or simulate
 │   │   └── LawError                             a law of chance that cannot be
 │   ├── MissingExtraError                        an optional part of dmoa is not installed
-│   └── ModelNotFoundError         404           no such model is offered here
+│   ├── ModelNotFoundError         404           no such model is offered here
+│   ├── ResponseNotFoundError      404           no such response is kept here
+│   └── ConflictError              409           it clashes with what is there, or was asked before
 ├── ProtocolError                                abstract
 │   ├── LocalProtocolError         500           this node broke the protocol: a bug
 │   └── RemoteProtocolError        502           a peer broke it: counted, dropped, never fatal
-│       └── VersionError                         a peer speaks another version of the wire
+│       ├── VersionError                         a peer speaks another version of the wire
+│       └── ForgedError                          a message that its speaker did not seal
 ├── QueryError                          exit 1   this query has no answer
 │   ├── OverloadedError            429           a limit was reached; carries retry_after
 │   └── ExpiredError               504           its deadline passed
@@ -24,6 +29,7 @@ DmoaError                          code, status, hint; never raised itself
 │   │   └── ContextLengthError                   the prompt does not fit its context
 │   ├── BackendRubbishError        502           it answered what cannot be understood
 │   └── BackendTimeoutError        504           it stalled
+├── StoreError                     503           what must last cannot be kept, or be read
 └── NetworkError                   503           the network between the nodes failed
     ├── UnreachableError                         nothing ran there; another peer may be asked
     ├── PeerGoneError                            the peer vanished; its job may have run
@@ -82,6 +88,19 @@ class InvalidKeyError(UsageError):
     status = 401
 
 
+class RealmError(UsageError):
+    """A realm that cannot be, or is not here."""
+
+    code = "invalid_realm"
+
+
+class InviteError(RealmError):
+    """An invitation that is not good, or no longer; never says which to strangers."""
+
+    code = "invalid_invite"
+    status = 403
+
+
 class MixtureError(UsageError):
     """A mixture outside the limits."""
 
@@ -113,6 +132,20 @@ class ModelNotFoundError(UsageError):
     status = 404
 
 
+class ResponseNotFoundError(UsageError):
+    """No such response is kept here."""
+
+    code = "response_not_found"
+    status = 404
+
+
+class ConflictError(UsageError):
+    """It clashes with what is there, or with what was asked before under the same key."""
+
+    code = "conflict"
+    status = 409
+
+
 class ProtocolError(DmoaError):
     """The protocol between nodes was broken."""
 
@@ -136,6 +169,12 @@ class VersionError(RemoteProtocolError):
     """A peer speaks another version of the wire."""
 
     code = "version_mismatch"
+
+
+class ForgedError(RemoteProtocolError):
+    """A message that its speaker did not seal: nobody is to blame for it by name."""
+
+    code = "forged"
 
 
 class QueryError(DmoaError):
@@ -223,6 +262,13 @@ class BackendTimeoutError(BackendError):
 
     code = "backend_timeout"
     status = 504
+
+
+class StoreError(DmoaError):
+    """What must last cannot be kept, or be read."""
+
+    code = "store_failed"
+    status = 503
 
 
 class NetworkError(DmoaError):

@@ -13,6 +13,7 @@ import pytest
 import zenoh
 
 from dmoa.core.digest import Digest
+from dmoa.core.events import Offence
 from dmoa.core.job import Completion, Job, Sampling, Turn
 from dmoa.core.messages import Piece, Proposal, Propose
 from dmoa.core.names import JobId, NodeId, QueryId
@@ -73,6 +74,7 @@ class RecordingHost:
         self._serve = serve
         self.digests: list[Digest] = []
         self.gone: list[NodeId] = []
+        self.offences: list[tuple[NodeId, Offence]] = []
         self.standing: Digest | None = None
         self.probes: list[NodeId] = []
         self.started = asyncio.Event()
@@ -86,6 +88,10 @@ class RecordingHost:
 
     def departed(self, peer: NodeId) -> None:
         self.gone.append(peer)
+        self._news.set()
+
+    def offended(self, peer: NodeId, offence: Offence) -> None:
+        self.offences.append((peer, offence))
         self._news.set()
 
     def probed(self, caller: NodeId) -> Digest | None:

@@ -116,7 +116,7 @@ def test_an_unknown_key_is_refused_with_a_guess(tmp_path: Path) -> None:
 def test_an_unknown_key_like_no_other_is_refused_with_the_list(tmp_path: Path) -> None:
     error = refusal(file=written(tmp_path, "zzz = 2\n"), environ={})
     assert error.hint is not None
-    assert error.hint.startswith("known keys: choice, connect, ")
+    assert error.hint.startswith("known keys: certificate, ")
 
 
 def test_an_unknown_variable_is_refused_with_a_guess(nowhere: dict[str, str]) -> None:

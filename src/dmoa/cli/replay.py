@@ -121,7 +121,7 @@ def _fields(watch: _Watch, found: Difference | None, *, texts: bool) -> dict[str
 
 def _event(event: Event) -> str:
     """Name an event and whom or what it is about."""
-    from dmoa.core.events import Abandoned, Asked, Received, Woke
+    from dmoa.core.events import Abandoned, Asked, Offended, Received, Woke
 
     name = type(event).__name__
     match event:
@@ -129,6 +129,8 @@ def _event(event: Event) -> str:
             return f"{name} {event.query}"
         case Received():
             return f"{name} {_subject(event.message)} from {event.sender}"
+        case Offended():
+            return f"{name} {event.peer}: {event.offence}"
         case Woke():
             return name
         case _:

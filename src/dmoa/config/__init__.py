@@ -38,14 +38,28 @@ class Settings:
     """Name of the node; made from the host's name and some dice where none is given."""
     model: str = ""
     """URI of its language model; empty for the embedded one."""
+    host: str = HOST
+    """Address where its API is served; beyond this machine it wants keys."""
     port: int = 4747
     """Port of its API; 0 takes any free one."""
+    hosts: tuple[str, ...] = ()
+    """Names beside its own under which its API may be addressed."""
+    certificate: str = ""
+    """File of the certificate chain (PEM) with which its API speaks TLS; empty for none."""
+    certificate_key: str = ""
+    """File of the private key to it (PEM)."""
+    connections: int = 512
+    """Connections that its API holds open at once."""
     listen: tuple[str, ...] = ("tcp/127.0.0.1:0",)
     """Endpoints where peers can reach it."""
     connect: tuple[str, ...] = ()
     """Endpoints of peers to join at the start."""
     multicast: bool = False
     """Look for peers by multicast as well."""
+    relayed: bool = False
+    """Meet the realm through the peers in `connect` alone: for a node that none can reach."""
+    trusted: tuple[str, ...] = ()
+    """The peers that may get prompts of this node; empty for all of its realm."""
     realm: str = "home"
     """Only nodes of one realm meet."""
     insecure: bool = False
@@ -82,6 +96,14 @@ class Settings:
     """Tokens of one proposal in an aggregation prompt."""
     log_level: str = "warning"
     """How much the log says: debug, info, warning or error."""
+    log_prompts: bool = False
+    """Let the log show the text of prompts and answers."""
+    store: str = "auto"
+    """File of responses that are kept: `auto` for one by port, empty to keep none on disk."""
+    store_days: float = 30.0
+    """Days for which a response is kept."""
+    store_bytes: int = 256 * 1024 * 1024
+    """Bytes of all that is kept; the oldest ended ones go first."""
     record: str = ""
     """File that takes down all that its agent lives through, prompts included; empty for none."""
     sources: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -14,8 +15,15 @@ from dmoa.errors import MixtureError
 
 _LIMITS = Limits()
 
-ENDPOINT = re.compile(r"tcp/(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]/?#:\s]+):(?P<port>\d{1,5})")
+ENDPOINT = re.compile(
+    r"(?P<link>tcp|tls)/(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]/?#:\s]+):(?P<port>\d{1,5})"
+)
+    r"(?P<link>tcp|tls)/(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]/?#:\s]+):(?P<port>\d{1,5})"
+)
 _HIGHEST_PORT = 65_535
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_LONGEST_HOST = 253
+_MOST_DAYS = 36_500.0
 _LONGEST = 86_400.0
 
 
@@ -83,6 +91,33 @@ def _one_of(*words: str) -> Callable[[object], str]:
     return parse
 
 
+def _host(value: object) -> str:
+    text = _text(value).lower().strip("[]")
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        if _HOST_NAME.fullmatch(text) and len(text) <= _LONGEST_HOST:
+            return text
+    raise ValueError("the name or the address of a host")
+
+
+def _each(parse: Callable[[object], str], what: str) -> Callable[[object], tuple[str, ...]]:
+    def read(value: object) -> tuple[str, ...]:
+        items = cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else (None,)
+        try:
+            return tuple(parse(item) for item in items)
+        except ValueError:
+            raise ValueError(what) from None
+
+    return read
+
+
+def _days(value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MOST_DAYS:
+        return float(value)
+    raise ValueError(f"days, more than 0 and at most {_MOST_DAYS:.0f}")
+
+
 def _endpoints(lowest_port: int) -> Callable[[object], tuple[str, ...]]:
     def parse(value: object) -> tuple[str, ...]:
         items = cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else (None,)
@@ -100,10 +135,17 @@ def _endpoints(lowest_port: int) -> Callable[[object], tuple[str, ...]]:
 PARSERS: dict[str, Callable[[object], object]] = {
     "node": _name,
     "model": _text,
+    "host": _host,
     "port": _whole(0, _HIGHEST_PORT),
+    "hosts": _each(_host, "a list of names or addresses of hosts"),
+    "certificate": _text,
+    "certificate_key": _text,
+    "connections": _whole(8, 65_536),
     "listen": _endpoints(0),
     "connect": _endpoints(1),
     "multicast": _yes_no,
+    "relayed": _yes_no,
+    "trusted": _each(_name, "a list of names of nodes"),
     "realm": _name,
     "insecure": _yes_no,
     "layers": _whole(0, _LIMITS.layers),
@@ -122,6 +164,10 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "queue_bytes": _whole(1024 * 1024, 16 * 1024 * 1024 * 1024),
     "proposal_tokens": _whole(16, 8192),
     "log_level": _one_of("debug", "info", "warning", "error"),
+    "log_prompts": _yes_no,
+    "store": _text,
+    "store_days": _days,
+    "store_bytes": _whole(1024 * 1024, 1024 * 1024 * 1024 * 1024),
     "record": _text,
 }
 """For each setting; a parser raises ValueError with what the value should have been."""

@@ -17,7 +17,17 @@ from dmoa.core.bench import Bench
 from dmoa.core.choice import Choice
 from dmoa.core.digest import Digest
 from dmoa.core.effects import Announce, Census, Effect, Send, Standing
-from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
+from dmoa.core.events import (
+    Abandoned,
+    Asked,
+    Event,
+    Faltered,
+    Lost,
+    Offended,
+    Received,
+    Served,
+    Woke,
+)
 from dmoa.core.gauge import Gauge
 from dmoa.core.home import Home
 from dmoa.core.job import Completion, Fault, Job, Profile
@@ -211,6 +221,8 @@ class Agent:
                 pass
             case Abandoned():
                 self._home.abandon(event.query, now)
+            case Offended():
+                self.view.blame(event.peer, event.offence)
             case _:
                 assert_never(event)
         self._ring(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dmoa.core.job import Completion, Fault, Sampling, Turn
 from dmoa.core.messages import Message
@@ -76,4 +77,16 @@ class Abandoned:
     query: QueryId
 
 
-Event = Asked | Received | Lost | Served | Faltered | Woke | Abandoned
+Offence = Literal["malformed", "oversized", "flood", "replayed", "rubbish", "injection"]
+"""What a peer can be blamed for, on evidence that nobody else can have made up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offended:
+    """A peer misbehaved."""
+
+    peer: NodeId
+    offence: Offence
+
+
+Event = Asked | Received | Lost | Served | Faltered | Woke | Abandoned | Offended

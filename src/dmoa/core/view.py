@@ -13,11 +13,12 @@ and comes back as the doubt fades.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, log
 from random import Random
 
 from dmoa.core.digest import Digest
+from dmoa.core.events import Offence
 from dmoa.core.names import NodeId
 from dmoa.core.policy import CANDIDATES, burden
 
@@ -48,6 +49,7 @@ class Peer:
     told: float = 0.0
     doubt: float = 0.0
     judged: float = 0.0
+    offences: dict[Offence, int] = field(default_factory=dict[Offence, int])
 
     def __post_init__(self) -> None:
         """Take the digest's word."""
@@ -231,6 +233,11 @@ class View:
         if peer.doubt == 0.0:
             return 0.0
         return peer.doubt * exp(self._fading * (peer.judged - now))
+
+    def blame(self, node: NodeId, offence: Offence) -> None:
+        """Count what a peer is blamed for."""
+        if (peer := self._peers.get(node)) is not None:
+            peer.offences[offence] = peer.offences.get(offence, 0) + 1
 
     def check(self) -> None:
         """Assert the bounds."""

@@ -13,38 +13,24 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from random import Random
 from types import TracebackType
-from typing import Self, Unpack, assert_never
+from typing import Self, Unpack
 
 from dmoa.core.agent import Agent
 from dmoa.core.digest import Digest
 from dmoa.core.effects import (
-    Announce,
     Answer,
-    Cancel,
     Census,
-    Deliver,
-    Effect,
-    Fail,
-    Report,
-    Send,
-    Serve,
     Standing,
 )
-from dmoa.core.events import Abandoned, Asked, Event, Received, Woke
+from dmoa.core.events import Abandoned, Asked, Event, Offence, Offended, Received, Woke
 from dmoa.core.history import Birth
 from dmoa.core.job import Profile, Sampling, Turn
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import (
-    Decline,
-    Failure,
     Farewell,
     Gossip,
-    Message,
-    Piece,
     Probe,
-    Proposal,
     Propose,
-    Withdraw,
 )
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
@@ -54,13 +40,13 @@ from dmoa.core.usual import Defaults, Usual
 from dmoa.errors import (
     BackendUnavailableError,
     DmoaError,
-    LocalProtocolError,
 )
 from dmoa.runtime.calls import Calls
-from dmoa.runtime.faults import conversation, error_of
+from dmoa.runtime.faults import conversation
+from dmoa.runtime.hands import Hands
 from dmoa.runtime.ports import Backend, Frames, Network, Witness
 from dmoa.runtime.slots import Slots
-from dmoa.runtime.streams import Followers, Guests, Progress, Token, Wishes, pieces, whole
+from dmoa.runtime.streams import Followers, Guests, Progress, Wishes, pieces, whole
 
 
 class Node:
@@ -105,6 +91,9 @@ class Node:
         self._calls = Calls(network, tell=self._tell, draft=self._followers.draft)
         self._slots = Slots(backend, tell=self._tell)
         self._said: Digest | None = None
+        self._hands = Hands(
+            network, self._slots, self._calls, self._followers, self._guests, self.timing
+        )
 
     # -- life --------------------------------------------------------------------------
 
@@ -292,6 +281,10 @@ class Node:
         """Take a peer's digest."""
         self._tell(Received(digest.node, Gossip(digest)))
 
+    def offended(self, peer: NodeId, offence: Offence) -> None:
+        """Take the evidence that a peer misbehaved."""
+        self._tell(Offended(peer, offence))
+
     def departed(self, peer: NodeId) -> None:
         """Take a hint that a peer left."""
         self._tell(Received(peer, Farewell()))
@@ -331,7 +324,8 @@ class Node:
         now = self._now
         wanted = recorder.handle(mind, event, now) if recorder else mind.handle(event, now)
         for effect in wanted:
-            self._do(effect)
+            if (said := self._hands.do(effect)) is not None:
+                self._said = said
         if self._followers.wonder:
             self._followers.stand(self._agent.standings(self._now))
         self._set_alarm(self._agent.deadline)
@@ -346,54 +340,3 @@ class Node:
     def _woke(self) -> None:
         self._alarm = None
         self._tell(Woke())
-
-    def _do(self, effect: Effect) -> None:
-        match effect:
-            case Send():
-                self._send(effect.to, effect.message)
-            case Announce():
-                self._network.announce(effect.digest)
-            case Serve():
-                self._serve(effect)
-            case Cancel():
-                self._slots.stop(effect.job)
-            case Report():
-                self._followers.show(effect.query, effect.visit)
-            case Deliver():
-                self._followers.show(effect.query, effect.answer)
-            case Fail():
-                self._followers.show(effect.query, error_of(effect.refusal))
-            case _:
-                assert_never(effect)
-
-    def _send(self, to: NodeId, message: Message) -> None:
-        """Say something to a peer: open, end or answer a call."""
-        match message:
-            case Propose():
-                self._calls.propose(to, message.job)
-            case Withdraw():
-                self._calls.withdraw(message.job)
-            case Proposal() | Decline() | Failure():
-                self._guests.write(message)
-            case Probe():
-                self._calls.probe(to, self.timing.probe)
-            case Gossip():
-                self._said = message.digest
-            case Farewell():
-                raise LocalProtocolError(f"{message.kind} is not sent to one peer")
-            case _:
-                assert_never(message)
-
-    def _serve(self, wish: Serve) -> None:
-        """Put a job on the backend; its text goes to whoever follows it."""
-        job = wish.job
-
-        def piece(text: str) -> None:
-            if job.home != self.id:
-                self._guests.write(Piece(job.id, text))
-            elif job.role == "aggregator":
-                self._followers.show(job.query, Token(text))
-            elif job.role == "proposer":
-                self._followers.draft(job, text)
-
-        self._slots.start(wish, piece)

@@ -14,7 +14,7 @@ from typing import Protocol
 from dmoa.core.agent import Agent
 from dmoa.core.digest import Digest
 from dmoa.core.effects import Effect
-from dmoa.core.events import Event
+from dmoa.core.events import Event, Offence
 from dmoa.core.history import Birth
 from dmoa.core.job import Completion, Profile, Prompt
 from dmoa.core.messages import Piece, Propose, Reply
@@ -36,6 +36,10 @@ class Host(Protocol):
 
     def departed(self, peer: NodeId) -> None:
         """Take a hint that a peer left; its next digest brings it back."""
+        ...
+
+    def offended(self, peer: NodeId, offence: Offence) -> None:
+        """Take the evidence that a peer misbehaved; never what another could have forged."""
         ...
 
     def probed(self, caller: NodeId) -> Digest | None:

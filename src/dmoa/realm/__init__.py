@@ -1,0 +1,1 @@
+"""Realms: who belongs together, proven by certificates of the realm's own authority."""

@@ -1,0 +1,1 @@
+"""What must last: responses and their questions, in SQLite."""
