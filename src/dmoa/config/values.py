@@ -18,8 +18,6 @@ _LIMITS = Limits()
 ENDPOINT = re.compile(
     r"(?P<link>tcp|tls)/(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]/?#:\s]+):(?P<port>\d{1,5})"
 )
-    r"(?P<link>tcp|tls)/(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]/?#:\s]+):(?P<port>\d{1,5})"
-)
 _HIGHEST_PORT = 65_535
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _LONGEST_HOST = 253
