@@ -7,21 +7,10 @@ strangers out; a seal says which member it is, also where another one passed the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from dmoa.core.names import NodeId
-
-
-@dataclass(frozen=True, slots=True)
-class Papers:
-    """Files (PEM) with which links of a realm are made: all paths exist."""
-
-    authority: Path
-    """The certificate of the realm's authority."""
-    certificate: Path
-    key: Path
+from dmoa.runtime.ports import Papers
 
 
 class Identity(Protocol):

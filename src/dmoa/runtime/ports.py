@@ -8,6 +8,8 @@ a virtual one.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Protocol
 
@@ -25,6 +27,16 @@ Frames = AsyncGenerator[Piece | Reply, None]
 
 Tokens = AsyncGenerator[str | Completion, None]
 """A job at a backend: any number of texts, then exactly one completion, which ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Papers:
+    """Files (PEM) with which links of a realm are made: all paths exist."""
+
+    authority: Path
+    """The certificate of the realm's authority."""
+    certificate: Path
+    key: Path
 
 
 class Host(Protocol):
