@@ -44,7 +44,7 @@ from dmoa.errors import (
 from dmoa.runtime.calls import Calls
 from dmoa.runtime.faults import conversation
 from dmoa.runtime.hands import Hands
-from dmoa.runtime.ports import Backend, Frames, Network, Witness
+from dmoa.runtime.ports import Backend, Frames, Network, Onlooker, Witness
 from dmoa.runtime.slots import Slots
 from dmoa.runtime.streams import Followers, Guests, Progress, Wishes, pieces, whole
 
@@ -79,6 +79,7 @@ class Node:
         self.limits = limits or Limits()
         self.timing = timing or Timing()
         self.url = url
+        self.onlookers: list[Onlooker] = []
         self._network = network
         self._backend = backend
         self._rng = rng or Random()
@@ -326,6 +327,8 @@ class Node:
         for effect in wanted:
             if (said := self._hands.do(effect)) is not None:
                 self._said = said
+        for onlooker in self.onlookers:
+            onlooker.saw(event, wanted, now)
         if self._followers.wonder:
             self._followers.stand(self._agent.standings(self._now))
         self._set_alarm(self._agent.deadline)

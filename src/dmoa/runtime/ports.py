@@ -7,7 +7,7 @@ a virtual one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -150,4 +150,12 @@ class Witness(Protocol):
 
     def close(self) -> None:
         """End the record."""
+        ...
+
+
+class Onlooker(Protocol):
+    """Who watches a node live: shows it, or counts; must be quick, and must not raise."""
+
+    def saw(self, event: Event, effects: Sequence[Effect], now: float) -> None:
+        """See what happened to the agent, and what it wanted, at `now` of the loop's clock."""
         ...
