@@ -135,7 +135,7 @@ def test_two_writers_lose_nothing(file: Path) -> None:
 
 @POSIX
 def test_a_writer_does_not_wait_for_ever(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "LOCK_SECONDS", 0.0)
+    monkeypatch.setattr("dmoa.config.files.LOCK_SECONDS", 0.0)
     create(file)
     with keys._alone(file), pytest.raises(ConfigError, match="being written by another command"):
         create(file)

@@ -7,27 +7,24 @@ microseconds instead of a tenth of a second that anybody could make the node spe
 
 from __future__ import annotations
 
-import errno
 import hmac
 import logging
 import os
 import re
 import secrets
 import stat
-import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 
 from dmoa.config import default_file, is_loopback
-from dmoa.config.files import replace
+from dmoa.config.files import alone, replace
 from dmoa.errors import ConfigError, KeyFileError, UsageError
 
 VARIABLE = "DMOA_KEY"
@@ -40,12 +37,9 @@ FILE_BYTES = 64 * 1024
 """Of the file; 100 keys take half of it."""
 KEY_BYTES = 1024
 """Of a key that is offered; ours have 48."""
-LOCK_SECONDS = 5.0
-"""For another command to have written the file."""
 FORMAT = 1
 """Of the file; another one is not read."""
 
-_POLL_SECONDS = 0.05
 _PREFIX = "dmoa-"
 _RANDOM_BYTES = 32
 _LAST = 4
@@ -138,12 +132,14 @@ class Doorkeeper:
 
     That costs some 20 us, and no change is ever missed, as times and inodes of files that are
     replaced quickly would miss some. Without a file or keys in it everybody is let in. A file
-    that was there once and is gone lets nobody in: keys end by `revoke`, not by a loss.
+    that was there once and is gone lets nobody in: keys end by `revoke`, not by a loss. One that
+    asks `always` lets nobody in without a key, also where there is none yet or any more.
     KeyFileError where the file cannot be relied on, also when a doorkeeper is made.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, always: bool = False) -> None:
         self.file = file
+        self._always = always
         self._content: bytes | None = None
         self._hashes: tuple[bytes, ...] = ()
         self._trouble = ""
@@ -171,7 +167,7 @@ class Doorkeeper:
             self._trouble = ""
             _log.warning("%s can be read again", self.file)
         if not self._hashes:
-            return True
+            return not self._always
         found = sha256((offered or b"")[: KEY_BYTES + 1]).digest()
         fitting = [hmac.compare_digest(found, each) for each in self._hashes]
         return offered is not None and any(fitting)
@@ -277,25 +273,13 @@ def _unwritable(file: Path, error: OSError) -> ConfigError:
 @contextmanager
 def _alone(file: Path) -> Generator[None]:
     """Keep other writers out; ConfigError where one takes too long. Without locks on Windows."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = file.with_name(f".{file.name}.lock").open("ab")
-    except OSError as error:
-        raise _unwritable(file, error) from None
-    with lock:  # and the lock ends with it
+    with ExitStack() as stack:
         try:
-            fcntl: Any = import_module("fcntl")
-        except ImportError:
-            fcntl = None
-        ends = time.monotonic() + LOCK_SECONDS
-        while fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise _unwritable(file, error) from None
-            if time.monotonic() > ends:
-                raise ConfigError(f"{file}: is being written by another command", hint="try again")
-            time.sleep(_POLL_SECONDS)
+            stack.enter_context(alone(file))
+        except TimeoutError:
+            raise ConfigError(
+                f"{file}: is being written by another command", hint="try again"
+            ) from None
+        except OSError as error:
+            raise _unwritable(file, error) from None
         yield
