@@ -1,1 +1,1 @@
-"""What must last: responses and their questions, in SQLite."""
+"""What must outlive the process: responses, in one file of SQLite."""
