@@ -29,6 +29,7 @@ class Ready:
     listen: tuple[str, ...]
     usual: Usual = field(default_factory=Usual)
     keys: Path | None = None
+    clear: bool = False
 
 
 READY = Ready("n1", "http://127.0.0.1:5", "tiny", ("tcp/127.0.0.1:6",))
@@ -161,7 +162,7 @@ def test_other_machines_need_a_word(dmoa: Dmoa) -> None:
     assert result.stderr.startswith(
         "error: --listen: listen names tcp/0.0.0.0:7447, beyond this machine,"
     )
-    assert "\n\nhint: in a network that you trust, add `--insecure`" in result.stderr
+    assert "\n\nhint: `dmoa realm create` makes one; in a network that you trust, `--insecure`" in result.stderr
 
 
 def test_it_stops_when_stdin_closes() -> None:

@@ -13,10 +13,13 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.names import is_node_name
 from dmoa.errors import ConfigError
 
+BESIDE = {"sources", "membership"}
+"""Fields that are no settings."""
+
 
 @pytest.fixture(name="nowhere")
 def _nowhere(tmp_path: Path) -> dict[str, str]:
-    return {"XDG_CONFIG_HOME": str(tmp_path)}
+    return {"XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -36,7 +39,7 @@ def test_nothing_said_gives_the_defaults(nowhere: dict[str, str]) -> None:
     settings = load(environ=nowhere)
     assert Settings(node=settings.node) == settings
     assert is_node_name(settings.node)
-    assert {each.name for each in fields(Settings)} - {"sources"} == set(settings.sources)
+    assert {each.name for each in fields(Settings)} - BESIDE == set(settings.sources)
     assert {"default"} == set(settings.sources.values())
 
 
@@ -201,7 +204,7 @@ def test_other_machines_are_spoken_with_only_when_told(
     error = refusal(flags=flags, environ=nowhere)
     (key,) = flags
     assert error.message.startswith(f"--{key}: {key} ")
-    assert "nothing between machines is encrypted yet" in error.message
+    assert "nothing is encrypted without a realm" in error.message
     assert error.hint is not None
     assert "--insecure" in error.hint
     assert load({**flags, "insecure": True}, environ=nowhere).insecure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import secrets
@@ -14,7 +13,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-from dmoa.config.values import ENDPOINT, PARSERS
+from dmoa.config import realms
+from dmoa.config.realms import Membership
+from dmoa.config.values import PARSERS, is_loopback
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.policy import LIVE, PAPER, Choice, Order, Policy
@@ -63,7 +64,7 @@ class Settings:
     realm: str = "home"
     """Only nodes of one realm meet."""
     insecure: bool = False
-    """Speak with other machines although nothing between machines is encrypted yet."""
+    """Speak with other machines outside of a realm, where nothing is encrypted."""
     layers: int = _MIXTURE.layers
     """M of the default mixture."""
     fanout: int = _MIXTURE.fanout
@@ -107,6 +108,8 @@ class Settings:
     record: str = ""
     """File that takes down all that its agent lives through, prompts included; empty for none."""
     sources: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
+    membership: Membership | None = field(default=None, compare=False, repr=False)
+    """What this machine has of the realm; None where that is a name alone, without certificates."""
 
     @property
     def limits(self) -> Limits:
@@ -168,13 +171,22 @@ def load(
     for read in (_from_file(file, environ), _from_environ(environ), _from_flags(flags or {})):
         for key, (source, value) in read.items():
             values[key], sources[key] = value, source
+    membership = realms.find(str(values.get("realm", Settings.realm)), environ)
+    if membership is not None:
+        for key, value in membership.defaults(relayed=bool(values.get("relayed"))).items():
+            if key not in values:
+                values[key], sources[key] = value, str(membership.file)
     if "node" not in values:
         values["node"] = default_node_name()
-    for name in (each.name for each in fields(Settings) if each.name != "sources"):
+    for name in PARSERS:
         sources.setdefault(name, "default")
-    options: dict[str, Any] = {**values, "sources": sources}
+    options: dict[str, Any] = {**values, "sources": sources, "membership": membership}
     settings = Settings(**options)
-    _refuse_open_doors(settings)
+    _refuse_lonely_relay(settings)
+    if membership is None:
+        _refuse_open_doors(settings)
+    else:
+        _refuse_strange_doors(settings, membership)
     _refuse_more_than_paper(settings)
     return settings
 
@@ -194,20 +206,6 @@ def default_node_name() -> str:
     return f"{host[:24].strip('-') or 'node'}-{secrets.token_hex(2)}"
 
 
-def is_loopback(endpoint: str) -> bool:
-    """Tell whether an endpoint such as `tcp/127.0.0.1:7447` stays on this machine."""
-    match = ENDPOINT.fullmatch(endpoint)
-    if match is None:
-        return False
-    host = match["host"].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 _POLICIES = ("choice", "order", "hedge", "quorum")
 
 
@@ -224,23 +222,67 @@ def _refuse_more_than_paper(settings: Settings) -> None:
             )
 
 
-def _refuse_open_doors(settings: Settings) -> None:
-    """Refuse to speak beyond this machine in clear text, unless told so."""
-    if settings.insecure:
+def _refuse_lonely_relay(settings: Settings) -> None:
+    """Refuse a node that none can reach, and that reaches none, or says where to reach it."""
+    if not settings.relayed:
         return
+    source = settings.sources["relayed"]
+    if not settings.connect:
+        raise ConfigError(
+            f"{source}: a relayed node meets its realm through peers in connect, and there is none",
+            hint="name one or better two: --connect tls/HOST:PORT",
+        )
+    if settings.listen and settings.sources["listen"] != "default":
+        raise ConfigError(
+            f"{settings.sources['listen']}: listen does not go with relayed: nobody calls it there",
+            hint="leave one of them out",
+        )
+
+
+def _refuse_open_doors(settings: Settings) -> None:
+    """Without a realm, refuse to speak beyond this machine in clear text, unless told so."""
     for key, endpoints in (("listen", settings.listen), ("connect", settings.connect)):
         for endpoint in endpoints:
-            if not is_loopback(endpoint):
+            if endpoint.startswith("tls/"):
+                raise ConfigError(
+                    f"{settings.sources[key]}: {key} names {endpoint}, and there are no "
+                    f"certificates of a realm {settings.realm} here",
+                    hint="`dmoa realm create` makes some, `dmoa realm join` gets some",
+                )
+            if not settings.insecure and not is_loopback(endpoint):
                 raise _unencrypted(settings, key, f"{key} names {endpoint}, beyond this machine")
-    if settings.multicast:
+    if settings.multicast and not settings.insecure:
         raise _unencrypted(settings, "multicast", "multicast reaches beyond this machine")
 
 
 def _unencrypted(settings: Settings, key: str, what: str) -> ConfigError:
     return ConfigError(
-        f"{settings.sources[key]}: {what}, and nothing between machines is encrypted yet",
-        hint="in a network that you trust, add `--insecure` (or `insecure = true`)",
+        f"{settings.sources[key]}: {what}, and nothing is encrypted without a realm",
+        hint="`dmoa realm create` makes one; in a network that you trust, `--insecure` does without",
     )
+
+
+def _refuse_strange_doors(settings: Settings, membership: Membership) -> None:
+    """In a realm, refuse what its certificates do not say or protect."""
+    sources, name = settings.sources, membership.name
+    if settings.node != membership.node:
+        raise ConfigError(
+            f"{sources['node']}: node is {settings.node}, and its certificate in realm {name} "
+            f"says {membership.node}",
+            hint="leave node out: the certificate names it",
+        )
+    if settings.insecure:
+        raise ConfigError(
+            f"{sources['insecure']}: insecure changes nothing in realm {name}: all is encrypted",
+            hint="leave it out",
+        )
+    for key, endpoints in (("listen", settings.listen), ("connect", settings.connect)):
+        for endpoint in endpoints:
+            if not endpoint.startswith("tls/"):
+                raise ConfigError(
+                    f"{sources[key]}: {key} names {endpoint}, and realm {name} speaks TLS alone",
+                    hint=f"write tls/{endpoint.partition('/')[2]}",
+                )
 
 
 # From texts and tables to values.
@@ -269,8 +311,9 @@ def _from_text(key: str, text: str) -> object:
 
 _DEFAULTS: dict[str, object] = {each.name: each.default for each in fields(Settings)}
 
-_OTHER_VARIABLES = ("DMOA_CACHE", "DMOA_CONFIG", "DMOA_KEY", "DMOA_URL")
-"""Variables that are no settings of a node: where weights and this file lie, whom to ask how."""
+_OTHER_VARIABLES = ("DMOA_CACHE", "DMOA_CONFIG", "DMOA_KEY", realms.VARIABLE, "DMOA_URL")
+"""Variables that are no settings of a node: where weights, this file and realms lie, whom to ask
+how."""
 
 _Read = dict[str, tuple[str, object]]
 

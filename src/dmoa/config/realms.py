@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dmoa.config.files import replace
-from dmoa.config.values import PARSERS
+from dmoa.config.values import PARSERS, is_loopback
 from dmoa.core.names import is_node_name
 from dmoa.errors import ConfigError
 
@@ -98,6 +98,21 @@ class Membership:
         """TCP port at which the founder gives out certificates."""
         return self.port + 1
 
+    def defaults(self, *, relayed: bool) -> dict[str, object]:
+        """Tell the settings of its node that follow from the realm, where nobody names others.
+
+        It listens on this machine alone where others do not reach it under another address, and
+        nowhere where it is `relayed`.
+        """
+        near = bool(self.hosts) and all(is_loopback(_endpoint(host, 1)) for host in self.hosts)
+        listen = _endpoint("127.0.0.1" if near else "0.0.0.0", self.port)  # noqa: S104 - TLS
+        return {
+            "node": self.node,
+            "listen": () if relayed else (listen,),
+            "connect": self.seeds,
+            "multicast": not relayed and not near,
+        }
+
 
 def realms_folder(environ: Mapping[str, str] | None = None) -> Path:
     """Tell where the realms lie; the folder need not be there."""
@@ -158,6 +173,10 @@ def write(membership: Membership) -> None:
             # Names, hosts, endpoints and numbers alone, which TOML writes as JSON does.
             lines.append(f"{each.name} = {json.dumps(value)}\n")
     replace(membership.file, "".join(lines).encode(), mode=0o600)
+
+
+def _endpoint(host: str, port: int) -> str:
+    return f"tls/[{host}]:{port}" if ":" in host else f"tls/{host}:{port}"
 
 
 def _broken(file: Path, what: str) -> ConfigError:

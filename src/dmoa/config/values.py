@@ -25,6 +25,20 @@ _MOST_DAYS = 36_500.0
 _LONGEST = 86_400.0
 
 
+def is_loopback(endpoint: str) -> bool:
+    """Tell whether an endpoint such as `tcp/127.0.0.1:7447` stays on this machine."""
+    match = ENDPOINT.fullmatch(endpoint)
+    if match is None:
+        return False
+    host = match["host"].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _whole(low: int, high: int) -> Callable[[object], int]:
     def parse(value: object) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
