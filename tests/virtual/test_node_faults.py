@@ -183,6 +183,8 @@ class Rogue:
 
     def probed(self, caller: object) -> None: ...
 
+    def rolled(self, caller: object) -> None: ...
+
     async def serve(self, caller: NodeId, message: Propose) -> Frames:
         del caller
         for frame in self._answer(message):
@@ -517,8 +519,8 @@ def narrow(most: int) -> Scripted:
         if size > most:
             raise ContextLengthError("too long", prompt_tokens=size, context_tokens=most)
         await asyncio.sleep(SECONDS)
-        yield "proposal " * 200 if prompt.role == "proposer" else f"read {size} bytes"
-        yield said("proposal " * 200 if prompt.role == "proposer" else f"read {size} bytes")
+        yield "a proposal of mine " * 60 if prompt.role == "proposer" else f"read {size} bytes"
+        yield said("a proposal of mine " * 60 if prompt.role == "proposer" else f"read {size} bytes")
 
     return Scripted(script)
 

@@ -23,6 +23,7 @@ from dmoa.core.events import (
     Event,
     Faltered,
     Lost,
+    Offence,
     Offended,
     Received,
     Served,
@@ -64,6 +65,7 @@ class Agent:
     When a proposal comes late, twice, or from a stranger, it changes nothing.
     When aggregation fails, the proposal most like the others is delivered, marked so.
     When a query ends or is abandoned, all its jobs are withdrawn, everywhere.
+    When a peer breaks the rules again and again, it is shunned until that is forgotten.
     When `Serve` was wanted, the body owes exactly one `Served` or `Faltered`.
     """
 
@@ -81,11 +83,13 @@ class Agent:
         url: str = "",
         view: View | None = None,
         usual: Mixture | None = None,
+        trusted: tuple[NodeId, ...] = (),
     ) -> None:
         """Begin a life at `now` seconds; `incarnation` grows with every life of this node.
 
-        `usual` is the mixture that its digest tells of until a query was asked. `view` is for
-        whoever knows more of the peers than they tell.
+        `usual` is the mixture that its digest tells of until a query was asked. Only peers that
+        are `trusted` are asked, or all where none is named. `view` is for whoever knows more of
+        the peers than they tell.
         """
         self.node = node
         self.profile = profile
@@ -99,7 +103,12 @@ class Agent:
         self._wants = Wants()
         self._past: dict[JobId, None] = {}
         self.view = view or View(
-            size=self.limits.view, silence=self.timing.silence, pardon=self.timing.pardon
+            size=self.limits.view,
+            silence=self.timing.silence,
+            pardon=self.timing.pardon,
+            forgive=self.timing.forgive,
+            blamed=self.limits.blamed,
+            trusted=trusted,
         )
         self.gauge = Gauge(now, slots=profile.slots)
         self.queue = Queue(
@@ -222,7 +231,7 @@ class Agent:
             case Abandoned():
                 self._home.abandon(event.query, now)
             case Offended():
-                self.view.blame(event.peer, event.offence)
+                self._blame(event.peer, event.offence, now)
             case _:
                 assert_never(event)
         self._ring(now)
@@ -286,9 +295,17 @@ class Agent:
 
     # -- peers -------------------------------------------------------------------------
 
+    def _blame(self, peer: NodeId, offence: Offence, now: float) -> None:
+        """A peer did wrong: whoever is shunned for it loses the jobs that it has of ours."""
+        if peer != self.node and self.view.reputation.blame(peer, offence, now):
+            self._home.bereaved(peer, now, "it is shunned")
+
     def _received(self, sender: NodeId, message: Message, now: float) -> None:
         if sender == self.node:
             return  # an echo, or somebody who bears this name: no peer in either case
+        if not self._is_its_own(sender, message):
+            self._blame(sender, "malformed", now)
+            return
         match message:
             case Propose():
                 self._invited(sender, message.job, now)
@@ -299,7 +316,7 @@ class Agent:
             case Failure():
                 self._home.ended(sender, message.job, "failed", now, message.detail)
             case Withdraw():
-                self._withdrawn(sender, message.job)
+                self._withdrawn(message.job)
             case Probe() | Gossip() | Farewell():
                 self._talked(sender, message, now)
             case _:
@@ -313,8 +330,6 @@ class Agent:
                 self._wants.want(Send(sender, Gossip(self.digest(now))))
                 return
             case Gossip():
-                if message.digest.node != sender:
-                    return
                 if self.view.hear(message.digest, now):
                     self._home.bereaved(sender, now, "it started anew")
             case Farewell():
@@ -324,26 +339,36 @@ class Agent:
 
     def _invited(self, sender: NodeId, job: Job, now: float) -> None:
         """A peer proposes a job: take it, or decline it at once."""
-        if sender != job.home or not self._of(sender, job.id):
-            return
         if job.id in self._past or job.id in self.queue:
             return
         self._remember(job.id)
         expires = now + min(job.patience, self.timing.deadline_max)
-        if self._bench.enter(Entry(job, own=False, entered=now, expires=expires)):
+        shunned = self.view.reputation.shunned(sender, now)
+        if not shunned and self._bench.enter(Entry(job, own=False, entered=now, expires=expires)):
             self._wants.wake(expires, "job", job.id)
         else:
             self._wants.want(Send(sender, Decline(job.id, len(self.queue))))
 
-    def _withdrawn(self, sender: NodeId, job: JobId) -> None:
+    def _withdrawn(self, job: JobId) -> None:
         """A home wants its job no more; one that is still on its way will not be taken."""
-        if self._of(sender, job):
-            self._remember(job)
-            self._bench.drop(job)
+        self._remember(job)
+        self._bench.drop(job)
 
-    def _of(self, sender: NodeId, job: JobId) -> bool:
-        """Tell whether a job bears its sender's name; nobody else's can be asked or withdrawn."""
-        return sender != self.node and job.startswith(f"{sender}/")
+    def _is_its_own(self, sender: NodeId, message: Message) -> bool:
+        """Tell whether a peer may say this: of itself, of its own jobs, or in reply to ours."""
+        match message:
+            case Propose(job=job):
+                return job.home == sender and job.id.startswith(f"{sender}/")
+            case Withdraw(job=name):
+                return name.startswith(f"{sender}/")
+            case Proposal(job=name) | Decline(job=name) | Failure(job=name):
+                return name.startswith(f"{self.node}/")
+            case Gossip(digest=digest):
+                return digest.node == sender
+            case Probe() | Farewell():
+                return True
+            case _:
+                assert_never(message)
 
     def _remember(self, job: JobId) -> None:
         """Keep the name of a peer's job, so that a doubled message is not served twice."""

@@ -51,13 +51,18 @@ class Choice:
         else:
             drawn = self.view.sample(count, now, self.rng)
         if not drawn:
-            self._tell_few(query, 0, wanted, "; home went on alone")
+            self._tell_few(query, 0, now, "; home went on alone")
             query.layer = query.layers + 1
         return drawn
 
-    def _tell_few(self, query: Query, found: int, wanted: int, so: str = "") -> None:
+    def _tell_few(self, query: Query, found: int, now: float, so: str = "") -> None:
+        """Say that there were too few to ask, and who was there and left out."""
+        shunned, strange = self.view.left_out(now)
+        out = [f"{shunned} shunned"] * bool(shunned) + [f"{strange} not trusted"] * bool(strange)
+        besides = f" ({', '.join(out)})" if out else ""
+        wanted = query.plan.mixture.fanout
         query.degraded.append(
-            f"few: {found} of {wanted} peers were known in layer {query.layer}{so}"
+            f"few: {found} of {wanted} peers were known in layer {query.layer}{besides}{so}"
         )
 
     def unsure(self, drawn: list[NodeId], now: float) -> list[NodeId]:
@@ -83,7 +88,7 @@ class Choice:
                 f"{query.asked.mixture.fanout} peers"
             )
         if len(chosen) < wanted:
-            self._tell_few(query, len(chosen), wanted)
+            self._tell_few(query, len(chosen), now)
         spare = max(0, len(chosen) - wanted)
         query.needed = needed(1 + len(chosen), spare, self.policy.missing)
         return chosen

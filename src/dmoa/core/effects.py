@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dmoa.core.digest import Digest
-from dmoa.core.job import Completion, Job, Prompt
+from dmoa.core.job import Completion, FaultCode, Job, Prompt
 from dmoa.core.messages import Message
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId, Role
@@ -145,6 +145,16 @@ class Answer:
 
 
 FailureCode = Literal["overloaded", "expired", "unavailable", "refused", "too_long", "backend"]
+
+CODES: dict[FaultCode, FailureCode] = {
+    "unavailable": "unavailable",
+    "refused": "refused",
+    "too_long": "too_long",
+    "rubbish": "backend",
+    "timeout": "backend",
+    "stopped": "unavailable",
+}
+"""What a fault of the own model is to the user, whose query it ends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Birth:
     policy: Policy
     url: str
     usual: Mixture
+    trusted: tuple[NodeId, ...] = ()
 
     def agent(self, rng: Random) -> Agent:
         """Make the agent."""
@@ -49,6 +50,7 @@ class Birth:
             policy=self.policy,
             url=self.url,
             usual=self.usual,
+            trusted=self.trusted,
         )
 
 

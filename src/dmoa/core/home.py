@@ -8,6 +8,7 @@ from dmoa.core.bench import Bench
 from dmoa.core.choice import Choice
 from dmoa.core.door import beyond, enter
 from dmoa.core.effects import (
+    CODES,
     Answer,
     Deliver,
     Fail,
@@ -19,6 +20,7 @@ from dmoa.core.effects import (
     Source,
 )
 from dmoa.core.events import Asked
+from dmoa.core.evidence import weigh
 from dmoa.core.job import Completion, Fault
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import Decline, Probe, Proposal, Propose, Withdraw
@@ -31,15 +33,6 @@ from dmoa.core.queue import Entry
 from dmoa.core.ranking import most_agreed, read_ranking
 from dmoa.core.view import View
 from dmoa.core.wants import Wants
-
-_CODES: dict[str, FailureCode] = {
-    "unavailable": "unavailable",
-    "refused": "refused",
-    "too_long": "too_long",
-    "rubbish": "backend",
-    "timeout": "backend",
-    "stopped": "unavailable",
-}
 
 HASTE = 0.5
 """Share of a layer's time, at most, for peers to say how they stand."""
@@ -177,7 +170,7 @@ class Home:
         """
         self.wants.unwake("probe", query.asked.query)
         silent = query.probing
-        living = [node for node in query.drawn if self.view.is_alive(node, now)]
+        living = [node for node in query.drawn if self.view.may_ask(node, now)]
         query.probing, query.drawn = set(), []
         told = [node for node in living if node not in silent]
         missing = max(0, query.plan.mixture.fanout - len(told))
@@ -197,13 +190,30 @@ class Home:
         return query if query is not None and query.pending[job] == sender else None
 
     def proposed(self, sender: NodeId, message: Proposal, now: float) -> None:
-        """Take a proposal; the last that its layer waits for ends the layer."""
+        """Take a proposal; the last that its layer waits for ends the layer.
+
+        A peer is judged by what it wrote before anybody else is asked. Home's own model is not:
+        it is to say the same thing many times, where the user wants that.
+        """
         query = self._seated(sender, message.job)
         if query is None:
             return
-        if not message.completion.text.strip():
-            self.ended(sender, message.job, "failed", now, "an empty proposal")
-            return
+        offence, flaw = weigh(message.completion, query.asked.turns)
+        shunned = False
+        if sender == self.node:
+            flaw = "" if message.completion.text.strip() else "an empty proposal"
+        elif offence is None:
+            self.view.reputation.credit(sender, now)
+        else:
+            shunned = self.view.reputation.blame(sender, offence, now)
+        if flaw:
+            self.ended(sender, message.job, "failed", now, flaw)
+        else:
+            self._take(query, message, now)
+        if shunned:
+            self.bereaved(sender, now, "it is shunned")
+
+    def _take(self, query: Query, message: Proposal, now: float) -> None:
         del self.seats[message.job]
         self.choice.judge(query, message.job, now, "ok")
         visit = query.take(
@@ -327,7 +337,7 @@ class Home:
         del self.seats[job]
         visit = query.end(job, "failed", now, fault.detail or fault.code)
         self.wants.want(Report(query.asked.query, visit))
-        self._settle(query, _CODES[fault.code], fault.detail or fault.code, now)
+        self._settle(query, CODES[fault.code], fault.detail or fault.code, now)
 
     def expire(self, name: QueryId, now: float) -> None:
         """The deadline passed: answer with what there is, if there is anything."""

@@ -28,6 +28,8 @@ class Limits:
     """Tokens of one answer, however many the user asks for."""
     view: int = 128
     """Peers that one node remembers."""
+    blamed: int = 256
+    """Names whose offences one node remembers."""
     detail: int = 200
     """Characters kept of why a job failed."""
     remembered: int = 4096
@@ -56,3 +58,5 @@ class Timing:
     """For peers to say how they stand before a layer is sent; then it is sent without."""
     pardon: float = 120.0
     """Until half of the doubt in a peer's word is forgotten."""
+    forgive: float = 600.0
+    """Until half of what a peer is blamed for is forgotten."""

@@ -8,6 +8,11 @@ layout the first proposal follows the conversation as the model's own answer, an
 turn of the user asks to improve it, with the other proposals beside. A ranker gets the
 conversation and the proposals in one turn, for it is not to answer.
 
+Each proposal is fenced: it is an item of a numbered list, every further line of which is
+indented. What stands at the edge is ours alone, so that a proposal can neither end its own item
+nor begin another's or an instruction, whatever it holds; a list of n proposals has n items,
+always. A proposal of one line reads as in the paper, to the letter.
+
 A node's `persona` opens the system message of what its model proposes, and of what it
 answers alone; an aggregator has none, as it is to weigh the proposals.
 
@@ -73,12 +78,22 @@ CUT_MARK = " […]"
 SQUEEZES = 2
 """How often a prompt may be rendered smaller before its backend is believed."""
 
-# Whole control tokens of the chat templates in use. Only complete ones are touched, so
-# that `a |> b` and `a <| b |> c` in somebody's code stay as they are.
+_INDENT = "   "
+"""Begins every line of a proposal but its first."""
+
+# Whole control tokens of the chat templates in use: ChatML (Qwen, SmolLM, Yi, InternLM, Hermes),
+# Llama 2 to 4, Mistral, Gemma, Phi, DeepSeek, Command R, Granite, GLM, Kimi, Seed, gpt-oss; and
+# those of reasoning and tools. Only complete ones are touched, so that `a |> b` and
+# `a <| b |> c` in somebody's code stay as they are.
 _CONTROL = re.compile(
     r"<([|\uff5c])(?=[^<>|\uff5c\s]{1,64}\1>)"
-    r"|<(?=/?(?:s|bos|eos|unk|pad|mask|start_of_turn|end_of_turn|sop|eop)>)"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS)\])"
+    r"|<(?=[|\uff5c][a-z_]{1,32}>)"
+    r"|<(?=[a-z_]{1,32}[|\uff5c]>)"
+    r"|<(?=/?(?:s|bos|eos|unk|pad|mask|cls|sep|start_of_turn|end_of_turn|sop|eop|start_of_image"
+    r"|end_of_image|end_of_utterance|think|tool_call|tool_response|tool_calls|unused\d{1,4}"
+    r"|reserved_\d{1,4}|extra_id_\d{1,4}|seed:[a-z_:]{1,32})>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CONTENT|TOOL_CALLS|ARGS"
+    r"|CALL_ID|THINK|PREFIX|SUFFIX|MIDDLE|IMG|gMASK|sMASK)\])"
     r"|<(?=</?SYS>>)",
     re.IGNORECASE,
 )
@@ -90,6 +105,14 @@ def neutralise(text: str) -> str:
     `<|im_end|>` becomes `< |im_end|>`: still legible, no longer one token. Idempotent.
     """
     return _CONTROL.sub(lambda match: match[0][0] + " " + match[0][1:], text)
+
+
+def fence(text: str) -> str:
+    """Indent a text as one item of a list: only its first line begins where it stands.
+
+    Whatever ends a line anywhere (a lone return, a form feed, Unicode's separators) does so here.
+    """
+    return f"\n{_INDENT}".join(text.splitlines())
 
 
 def estimate_tokens(text: str) -> int:
@@ -168,13 +191,20 @@ def render(job: Job, profile: Profile, limits: Limits, *, squeeze: int = 0) -> P
         spent += sum(estimate_tokens(turn.content) + TURN_TOKENS for turn in turns)
         reserve = min(length, profile.context_tokens // 2)
         room = profile.context_tokens - reserve - spent - TURN_TOKENS * len(job.proposals)
-        texts = [neutralise(text) for text in job.proposals]
+        texts = _fenced(job)
         kept = list(filter(None, _fitted(texts, room, limits.proposal_tokens, squeeze)))
         left = profile.context_tokens - spent - sum(estimate_tokens(text) + 2 for text in kept)
         length = min(length, max(reserve, left)) if kept else length
     sampling = replace(job.sampling, max_tokens=length)
     laid = _laid(job, profile, own, turns, kept)
     return Prompt(job.role, tuple(laid), sampling, job.options, len(job.proposals) - len(kept))
+
+
+def _fenced(job: Job) -> list[str]:
+    """Make proposals harmless: all but one that is to stand as the model's own answer, fenced."""
+    texts = [neutralise(text) for text in job.proposals]
+    own = 1 if job.seed and job.role != "ranker" else 0
+    return [*texts[:own], *map(fence, texts[own:])]
 
 
 def _frame(job: Job, profile: Profile, own: str) -> str:

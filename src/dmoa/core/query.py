@@ -28,19 +28,22 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, Role, job_name
 from dmoa.core.outlook import NOTHING, Plan
 from dmoa.core.prompts import cut_bytes
-from dmoa.core.ranking import agree, better_half, by_agreement
+from dmoa.core.ranking import agree, better_half, by_agreement, outliers
 from dmoa.core.recipe import Recipe
 
 _WHERE: dict[Role, str] = {"aggregator": "the aggregation", "ranker": "the ranking"}
 """Where a job was missed, if not in a layer."""
+DROPPED = "dropped: unlike the others"
+"""What is said of a proposal that came in and was not read on, as the recipe has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A proposal that came in: by whom, and what."""
+    """A proposal that came in: by whom, what, and of which job."""
 
     node: NodeId
     completion: Completion
+    job: JobId
 
 
 def as_proposal(completion: Completion, limits: Limits) -> Completion:
@@ -246,7 +249,7 @@ class Query:
         )
         self.visits[job] = visit
         if visit.role == "proposer":
-            self.fresh.append(Kept(node, as_proposal(completion, self.limits)))
+            self.fresh.append(Kept(node, as_proposal(completion, self.limits), job))
         return visit
 
     def turn_over(self) -> bool:
@@ -254,6 +257,8 @@ class Query:
 
         True where that ends the query, as the recipe has it: all proposals say the same.
         """
+        if self.recipe.trim:
+            self._trim()
         over = bool(self.fresh) and self.recipe.agree and agree(self._texts(self.fresh))
         if self.fresh:
             self.kept, self.fresh = self.fresh, []
@@ -265,6 +270,14 @@ class Query:
         self.drawn = []
         self.expected.clear()
         return over
+
+    def _trim(self) -> None:
+        """Drop the proposals of the layer under way that are not like the others, and say so."""
+        out = outliers(self._texts(self.fresh))
+        for index in out:
+            job = self.fresh[index].job
+            self.visits[job] = replace(self.visits[job], detail=DROPPED)
+        self.fresh = [each for index, each in enumerate(self.fresh) if index not in out]
 
     @property
     def unranked(self) -> bool:

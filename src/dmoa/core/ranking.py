@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+OUTLYING = 0.5
+"""Share of the middle likeness of all proposals, below which one is no longer one of them."""
+FAMILIAR = 0.2
+"""Middle likeness from which on the others are a group at all: apart from one another, nobody
+stands apart."""
 AGREED = 0.75
 """Mean likeness of the most agreed proposal to the others from which on all say the same."""
 
@@ -45,6 +50,22 @@ def most_agreed(texts: Sequence[str]) -> int:
 def agree(texts: Sequence[str]) -> bool:
     """Tell whether several texts say the same: one of them is nearly like all others."""
     return len(texts) > 1 and max(likeness(texts)) >= AGREED
+
+
+def outliers(texts: Sequence[str]) -> list[int]:
+    """Find the texts, by their indices, that are far less like the others than those are.
+
+    Of fewer than three none stands apart, and never more than a minority does; those least like
+    the others go first.
+    """
+    if len(texts) <= 2:  # noqa: PLR2004  (of two, either is as far away as the other)
+        return []
+    alike = likeness(texts)
+    middle = sorted(alike)[len(alike) // 2]
+    if middle < FAMILIAR:
+        return []
+    apart = [index for index, each in enumerate(alike) if each < OUTLYING * middle]
+    return sorted(apart, key=alike.__getitem__)[: (len(texts) - 1) // 2]
 
 
 def better_half(count: int) -> int:

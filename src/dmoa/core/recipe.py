@@ -18,16 +18,18 @@ class Recipe:
 
     `own`: home's model, sampled k+1 times, makes all proposals (Self-MoA, arXiv 2502.00674).
     `select`: only the better half of the proposals, rounded up, is read on (as in SMoA, arXiv
-    2411.03284). `agree`: where the proposals of a layer say the same, the most agreed of them is
-    the answer, and nothing more is asked. `rank`: home's model ranks the proposals before they
-    are used; without it those most like the others come first. `best`: the best proposal is the
-    answer, and none is written anew. `seed`: the aggregator finds the best proposal as its own
-    first answer, to be improved, and the others beside the question; without it all stand in the
-    system message.
+    2411.03284). `trim`: a proposal far less like the others than they are to one another is
+    dropped first (`ranking.outliers`). `agree`: where the proposals of a layer say the same, the
+    most agreed of them is the answer, and nothing more is asked. `rank`: home's model ranks the
+    proposals before they are used; without it those most like the others come first. `best`: the
+    best proposal is the answer, and none is written anew. `seed`: the aggregator finds the best
+    proposal as its own first answer, to be improved, and the others beside the question; without
+    it all stand in the system message.
     """
 
     own: bool = False
     select: bool = False
+    trim: bool = False
     agree: bool = False
     rank: bool = False
     best: bool = False
@@ -66,6 +68,7 @@ class Recipe:
 WORDS = {
     "self": "own",
     "select": "select",
+    "trim": "trim",
     "agree": "agree",
     "rank": "rank",
     "best": "best",

@@ -7,20 +7,21 @@ costs little, and a late digest from before the hint does not raise the dead.
 A peer's word is not all that is known of it. How long its answers took is measured, and
 where they take longer than it said there is *doubt*, a factor of at least 1 on whatever it
 says. A peer that is hung, slow, or says its queue is short when it is not is so chosen less,
-and comes back as the doubt fades.
+and comes back as the doubt fades. Who breaks the rules is blamed (`core/reputation.py`), and
+not asked at all while the blame lasts; nor is anybody whom the operator does not trust.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import exp, log
 from random import Random
 
 from dmoa.core.digest import Digest
-from dmoa.core.events import Offence
 from dmoa.core.names import NodeId
 from dmoa.core.policy import CANDIDATES, burden
+from dmoa.core.reputation import Conduct, Reputation
 
 LESSON = 0.25
 """Weight of the latest answer in the doubt of a peer, which is a mean of logarithms."""
@@ -49,7 +50,6 @@ class Peer:
     told: float = 0.0
     doubt: float = 0.0
     judged: float = 0.0
-    offences: dict[Offence, int] = field(default_factory=dict[Offence, int])
 
     def __post_init__(self) -> None:
         """Take the digest's word."""
@@ -79,14 +79,26 @@ class Peer:
 class View:
     """At most `size` peers, each forgotten as a choice after `silence` seconds without word.
 
-    Half of the doubt in a peer is forgotten in `pardon` seconds.
+    Half of the doubt in a peer is forgotten in `pardon` seconds, half of its blame in
+    `forgive`; of at most `blamed` names. Only the `trusted` are asked, or all where there are none.
     """
 
-    def __init__(self, *, size: int, silence: float, pardon: float = 120.0) -> None:
+    def __init__(  # noqa: PLR0913  (what it knows, and for how long)
+        self,
+        *,
+        size: int,
+        silence: float,
+        pardon: float = 120.0,
+        forgive: float = 600.0,
+        blamed: int = 256,
+        trusted: Collection[NodeId] = (),
+    ) -> None:
         self._size = size
         self._silence = silence
         self._fading = log(2.0) / pardon
         self._peers: dict[NodeId, Peer] = {}
+        self._trusted = frozenset(trusted)
+        self.reputation = Reputation(size=blamed, forgive=forgive)
 
     # -- who is there -----------------------------------------------------------------
 
@@ -121,12 +133,35 @@ class View:
         return not peer.left and now - peer.heard < self._silence
 
     def is_alive(self, node: NodeId, now: float) -> bool:
-        """Tell whether a peer may be asked."""
+        """Tell whether a peer is there."""
         return node in self._peers and self._alive(self._peers[node], now)
 
     def living(self, now: float) -> list[NodeId]:
-        """List the peers that may be asked, by name."""
+        """List the peers that are there, by name."""
         return sorted(node for node, peer in self._peers.items() if self._alive(peer, now))
+
+    def may_ask(self, node: NodeId, now: float) -> bool:
+        """Tell whether a peer may be asked: it is there, trusted, and not shunned."""
+        return self.is_alive(node, now) and self._welcome(node, now)
+
+    def _welcome(self, node: NodeId, now: float) -> bool:
+        return self.trusts(node) and not self.reputation.shunned(node, now)
+
+    def _welcomed(self, now: float) -> list[Peer]:
+        """List what is known of those that may be asked, as they were first heard of."""
+        there = [(node, peer) for node, peer in self._peers.items() if self._alive(peer, now)]
+        return [peer for node, peer in there if self._welcome(node, now)]
+
+    def trusts(self, node: NodeId) -> bool:
+        """Tell whether the operator wants a peer to be asked."""
+        return not self._trusted or node in self._trusted
+
+    def left_out(self, now: float) -> tuple[int, int]:
+        """Count the living peers that are not asked: those shunned, and those not trusted."""
+        living = self.living(now)
+        trusted = [node for node in living if self.trusts(node)]
+        shunned = sum(self.reputation.shunned(node, now) for node in trusted)
+        return shunned, len(living) - len(trusted)
 
     def known(self, now: float) -> list[tuple[Digest, float]]:
         """List the digests of the living peers, by name, with their age in seconds."""
@@ -139,9 +174,10 @@ class View:
     def sample(
         self, count: int, now: float, rng: Random, besides: Collection[NodeId] = ()
     ) -> list[NodeId]:
-        """Draw `count` distinct living peers uniformly at random, or all if they are fewer."""
-        living = [node for node in self.living(now) if node not in besides]
-        return rng.sample(living, min(count, len(living)))
+        """Draw `count` distinct peers that may be asked uniformly at random, or all of them."""
+        living = self.living(now)
+        there = [node for node in living if node not in besides and self._welcome(node, now)]
+        return rng.sample(there, min(count, len(there)))
 
     def candidates(
         self, count: int, now: float, rng: Random, besides: Collection[NodeId] = ()
@@ -187,19 +223,19 @@ class View:
         return expected * exp(self._doubt(peer, now))
 
     def crowd(self, own: float, now: float) -> float:
-        """Tell the mean number of jobs per slot: over the living peers, and `own` here."""
-        alive = [peer for peer in self._peers.values() if self._alive(peer, now)]
+        """Tell the mean number of jobs per slot: over those that may be asked, and `own` here."""
+        alive = self._welcomed(now)
         others = sum(peer.length / max(peer.digest.slots, 1) for peer in alive)
         return (own + others) / (1 + len(alive))
 
     def backlog(self, own: float, now: float) -> float:
-        """Tell the mean seconds of work that wait: at the living peers, and `own` here."""
-        alive = [peer for peer in self._peers.values() if self._alive(peer, now)]
+        """Tell the mean seconds of work that wait: at those that may be asked, and here."""
+        alive = self._welcomed(now)
         return (own + sum(peer.length * peer.pace for peer in alive)) / (1 + len(alive))
 
     def proposer_time(self, now: float) -> float:
-        """Tell the mean service time of a proposer among the living peers; 0 if unknown."""
-        alive = [peer for peer in self._peers.values() if self._alive(peer, now)]
+        """Tell the mean service time of a proposer among those that may be asked; 0 if unknown."""
+        alive = self._welcomed(now)
         times = [min(peer.digest.proposer_time, TIME_MAX) or peer.time for peer in alive]
         known = [time for time in times if time > 0.0]
         return sum(known) / len(known) if known else 0.0
@@ -234,12 +270,18 @@ class View:
             return 0.0
         return peer.doubt * exp(self._fading * (peer.judged - now))
 
-    def blame(self, node: NodeId, offence: Offence) -> None:
-        """Count what a peer is blamed for."""
-        if (peer := self._peers.get(node)) is not None:
-            peer.offences[offence] = peer.offences.get(offence, 0) + 1
+    def conduct(self, node: NodeId, now: float) -> Conduct:
+        """Tell how a peer behaved, and whether it is asked."""
+        known = self.reputation
+        return Conduct(
+            blame=known.level(node, now),
+            shunned=known.shunned(node, now),
+            trusted=self.trusts(node),
+            offences={str(name): count for name, count in known.offences(node).items()},
+        )
 
     def check(self) -> None:
         """Assert the bounds."""
         assert len(self._peers) <= self._size
+        self.reputation.check()
         assert all(0.0 <= peer.doubt <= _LOG_MAX for peer in self._peers.values())

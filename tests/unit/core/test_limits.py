@@ -7,7 +7,7 @@ from dmoa.core.job import Turn
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import Propose
 from dmoa.core.mixture import Mixture
-from dmoa.core.names import NodeId, QueryId
+from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.core.query import Kept, Query, as_proposal
 from dmoa.net import codec
 
@@ -25,7 +25,9 @@ def largest(turns: tuple[Turn, ...]) -> bytes:
     assert query.conversation <= LIMITS.conversation_bytes
     long = as_proposal(completion(WORST * 10**6), LIMITS)
     assert len(long.text.encode()) == LIMITS.proposal_bytes
-    query.kept = [Kept(NodeId(f"n{number}"), long) for number in range(LIMITS.fanout + 1)]
+    query.kept = [
+        Kept(NodeId(f"n{number}"), long, JobId("")) for number in range(LIMITS.fanout + 1)
+    ]
     query.layer = LIMITS.layers
     return codec.encode(Propose(query.job(1, NodeId("b"), 0.0)), LIMITS)
 
