@@ -13,7 +13,8 @@ def peers(*, url: str, as_json: bool) -> None:
     """Show who is here, and how busy they are.
 
     The queue counts jobs waiting and in service; rho is the utilisation, stable below 1;
-    arrivals are queries per second asked at that node; age is that of its digest.
+    arrivals are queries per second asked at that node; age is that of its digest. Where a
+    peer is blamed for something or left out, its standing is told as well.
     """
     from dmoa.cli.client import Client
 

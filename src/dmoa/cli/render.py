@@ -90,12 +90,15 @@ def peers_table(here: Neighbourhood) -> Table:
     for heading in ("node", "model"):
         table.add_column(heading, overflow="fold")
     told = any(each.layers or each.refused for each in (here.node, *here.peers))
+    blamed = any(each.conduct.name != "ok" for each in here.peers)
     numbers = ("queue", "slots", "rho", "arrivals/s", "service", "age")
     for heading in (*numbers, *(("mixture", "refused") if told else ())):
         table.add_column(heading, justify="right")
+    if blamed:
+        table.add_column("standing")
     table.add_row(*_standing_row(here.node, told=told), style="bold")
     for peer in sorted(here.peers, key=lambda each: each.node):
-        table.add_row(*_standing_row(peer, told=told))
+        table.add_row(*_standing_row(peer, told=told), *([peer.conduct.name] if blamed else []))
     return table
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+LITTLE = 0.05
+"""Points of blame that are not worth a word."""
+
 
 class Visit(msgspec.Struct, frozen=True):
     """One job of a query, as the API shows it."""
@@ -93,8 +96,26 @@ class Health(msgspec.Struct, frozen=True):
     peers: int = 0
 
 
+class Conduct(msgspec.Struct, frozen=True):
+    """How a peer behaved: points of blame now, and how often it did what since it is known."""
+
+    blame: float = 0.0
+    shunned: bool = False
+    trusted: bool = True
+    offences: dict[str, int] = {}
+
+    @property
+    def name(self) -> str:
+        """Say in a word whether the peer is asked."""
+        if not self.trusted:
+            return "not trusted"
+        if self.shunned:
+            return "shunned"
+        return f"blame {self.blame:.1f}" if self.blame >= LITTLE else "ok"
+
+
 class Standing(msgspec.Struct, frozen=True):
-    """How one node stands; rates per second, times in seconds."""
+    """How one node stands; rates per second, times in seconds; a peer also how it behaved."""
 
     node: str
     model: str = ""
@@ -112,6 +133,12 @@ class Standing(msgspec.Struct, frozen=True):
     declined: int = 0
     age_seconds: float = 0.0
     url: str = ""
+    standing: Conduct | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def conduct(self) -> Conduct:
+        """How it behaved; without a blemish where nothing is told."""
+        return self.standing or Conduct()
 
 
 class Neighbourhood(msgspec.Struct, frozen=True):

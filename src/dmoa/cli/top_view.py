@@ -138,6 +138,12 @@ def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value else "-"
 
 
+def _mark(row: Row) -> str:
+    """Mark the asked node, and peers that it does not ask: `x` shunned, `-` not trusted."""
+    conduct = row.standing.conduct
+    return "* " if row.is_home else "- " if not conduct.trusted else "x " * conduct.shunned or "  "
+
+
 def _counted(total: int, new: int) -> str:
     return f"{total} +{new}" if new else str(total)
 
@@ -177,7 +183,7 @@ class Column:
 
 
 _COLUMNS = (
-    Column("node", lambda row: ("* " if row.is_home else "  ") + _line(row.standing.node), 8, True),
+    Column("node", lambda row: _mark(row) + _line(row.standing.node), 8, True),
     Column("model", lambda row: _line(row.standing.model), 6, True),
     Column("queue", _queue, left=True),
     Column("slots", lambda row: str(row.standing.slots)),
