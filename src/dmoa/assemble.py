@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
-from dmoa.config import HOST, Settings, load
+from dmoa.config import Settings, load
 from dmoa.core.mixture import Mixture
 from dmoa.core.usual import Usual
 from dmoa.errors import ConfigError, DmoaError
 from dmoa.runtime.node import Node
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from dmoa.config.keys import Doorkeeper
-
-_SHUTDOWN = 3
-"""Seconds that open connections are given at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +37,8 @@ class Ready:
     usual: Usual
     keys: Path | None = None
     """The file of keys, where its API asks for one."""
+    clear: bool = False
+    """Whether keys and prompts reach its API over a network in clear text."""
 
 
 def build(
@@ -122,22 +118,6 @@ def start(  # noqa: PLR0913  (the settings of a node)
     return build(load(flags))
 
 
-def _bind(port: int) -> socket.socket:
-    """Take the API's port; ConfigError when somebody else has it."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((HOST, port))
-        sock.listen()  # now, for two that start at once may both bind
-    except OSError as error:
-        sock.close()
-        raise ConfigError(
-            f"port {port} of {HOST} cannot be used: {error.strerror}",
-            hint="use `--port 0` for any free one",
-        ) from None
-    return sock
-
-
 async def serve(
     settings: Settings,
     *,
@@ -150,56 +130,57 @@ async def serve(
     The API answers from the first moment, with 503 while the model loads; `ready` is
     called once the node can be asked. Its API asks for a key while there are some in the file
     `keys`; KeyFileError where that cannot be relied on, and no file lets in everybody on this
-    machine. At the end the node leaves first: peers see it at
-    once, and streams under way end with an error that says so.
+    machine. Beyond it nobody is ever let in without one: ConfigError where there are none. At the
+    end the node leaves first: peers see it at once, and streams under way end with an error that
+    says so.
     """
+    from dmoa.api import door, listener
+    from dmoa.api.app import create_app
     from dmoa.config.keys import Doorkeeper
 
-    keeper = None if keys is None else Doorkeeper(keys)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
-    with closing(_bind(settings.port)) as sock:
-        url = f"http://{HOST}:{sock.getsockname()[1]}"
+    tls = listener.tls(settings.certificate, settings.certificate_key)
+    with closing(listener.bind(settings.host, settings.port)) as sock:
+        local = listener.is_local(sock)
+        keeper = None if keys is None else Doorkeeper(keys, always=not local)
+        if not local:
+            _refuse_without_keys(settings.host, keeper)
+        url = listener.url(sock, secure=tls is not None, names=settings.hosts)
         node = build(settings, url=url, progress=progress)
-        server = _server(node, keeper)
+        hosts = frozenset((settings.host, *settings.hosts))
+        most = listener.room_for(settings.connections)
+        server = door.server(create_app(node, keeper, hosts), connections=most, tls=tls)
         serving = asyncio.ensure_future(server.serve(sockets=[sock]))
+
+        def tell() -> None:
+            place = keeper.file if keeper is not None and keeper.asks else None
+            clear = tls is None and not local
+            model = node.profile.model
+            ready(Ready(node.id, url, model, node.endpoints, node.usual, place, clear=clear))
+
         try:
-            await _run(node, keeper, serving, stop, ready)
+            await _run(node, serving, stop, tell)
         finally:
             server.should_exit = True
             await serving
 
 
-def _server(node: Node, keeper: Doorkeeper | None) -> uvicorn.Server:
-    """Make the HTTP server of a node, which leaves the signals to us."""
-    import uvicorn
-
-    from dmoa.api.app import create_app
-
-    class Server(uvicorn.Server):
-        @contextmanager
-        def capture_signals(self) -> Generator[None, None, None]:
-            yield
-
-    config = uvicorn.Config(
-        create_app(node, keeper),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=_SHUTDOWN,
-    )
-    return Server(config)
+def _refuse_without_keys(host: str, keeper: Doorkeeper | None) -> None:
+    """Refuse to answer everybody beyond this machine."""
+    if keeper is None or not keeper.asks:
+        place = "" if keeper is None else f", whose hash goes to {keeper.file}"
+        raise ConfigError(
+            f"host {host} is beyond this machine, where an API answers nobody without keys",
+            hint=f"`dmoa key create` makes one{place}",
+        )
 
 
 async def _run(
-    node: Node,
-    keeper: Doorkeeper | None,
-    serving: asyncio.Future[None],
-    stop: asyncio.Event,
-    ready: Callable[[Ready], None],
+    node: Node, serving: asyncio.Future[None], stop: asyncio.Event, tell: Callable[[], None]
 ) -> None:
     """Open a node, and keep it until its API ends or it is told to stop."""
     opening = asyncio.ensure_future(node.open())
@@ -209,9 +190,7 @@ async def _run(
         await asyncio.wait({opening, serving, stopping}, return_when=first)
         if opening.done():
             opening.result()
-            keys = keeper.file if keeper is not None and keeper.asks else None
-            model = node.profile.model
-            ready(Ready(node.id, node.url, model, node.endpoints, node.usual, keys))
+            tell()
             await asyncio.wait({serving, stopping}, return_when=first)
     finally:
         stopping.cancel()

@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 import httpx2
-import uvicorn
 from openai import AsyncOpenAI
 
+from dmoa.api import door
 from dmoa.api.app import create_app
 from dmoa.backends.fake import FakeBackend
 from dmoa.config.keys import Doorkeeper
@@ -168,10 +168,7 @@ async def in_process(
 @asynccontextmanager
 async def served(node: Node, keeper: Doorkeeper | None = None) -> AsyncIterator[httpx2.AsyncClient]:
     """Speak with a node over a real socket on loopback."""
-    config = uvicorn.Config(
-        create_app(node, keeper), log_config=None, access_log=False, lifespan="off"
-    )
-    server = uvicorn.Server(config)
+    server = door.server(create_app(node, keeper))
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         serving = asyncio.create_task(server.serve(sockets=[sock]))

@@ -21,10 +21,13 @@ BODY_FACTOR = 8
 """A request's body may be so many times the conversation it may hold: JSON escapes."""
 
 
-def create_app(node: Node, keeper: Doorkeeper | None = None) -> FastAPI:
+def create_app(
+    node: Node, keeper: Doorkeeper | None = None, hosts: frozenset[str] = frozenset()
+) -> FastAPI:
     """Make the API of a node; it answers 503 until the node is open.
 
-    Whom it answers at all is the `keeper`'s affair; without one it answers everybody.
+    Whom it answers at all is the `keeper`'s affair; without one it answers everybody. It may
+    be addressed by the `hosts`, beside its own address.
     """
     app = FastAPI(
         title="dmoa",
@@ -35,7 +38,7 @@ def create_app(node: Node, keeper: Doorkeeper | None = None) -> FastAPI:
     )
     problems.install(app)
     body_bytes = BODY_FACTOR * node.limits.conversation_bytes
-    app.add_middleware(Guard, body_bytes=body_bytes, keeper=keeper)
+    app.add_middleware(Guard, body_bytes=body_bytes, keeper=keeper, hosts=hosts)
     _tell_how_it_stands(app, node)
     _speak_openai(app, node)
     return app

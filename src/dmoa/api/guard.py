@@ -1,6 +1,9 @@
-"""The door of the API: only known hosts, only with a key, only bodies of a bounded size."""
+"""The door of the API: only known hosts, no foreign pages, only with a key, only bounded bodies."""
 
 from __future__ import annotations
+
+import ipaddress
+import re
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
@@ -8,15 +11,30 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dmoa.api import problems
 from dmoa.config.keys import Doorkeeper
-from dmoa.errors import InvalidKeyError, KeyFileError
+from dmoa.errors import InvalidKeyError, KeyFileError, OverloadedError
 
-_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+BODIES_BYTES = 64 * 1024 * 1024
+"""Bytes of all bodies that are still coming in; whoever sends the next has to come again."""
+
+_HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]\s/@]+)(?::\d{0,5})?")
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - names of nothing, not to be served
+_MEDIA = "application/json"
+_SHOWN = 80
+"""Characters repeated of what a stranger sent."""
 
 
 class Guard:
-    """Refuses foreign Host names (a web page that re-binds its name), strangers, huge bodies.
+    """Refuses whom the API is not for, before anything else is done.
 
-    Where a doorkeeper asks for a key, everything but `GET /health` needs one.
+    Those are, in this order: requests for names that are not ours (a page that re-binds its
+    name), foreign pages that would change something, strangers where a doorkeeper asks for a
+    key (of everybody, and for everything but `GET /health`), bodies that are no JSON, bodies
+    that are too large, and bodies for which there is no room now.
+
+    Ours are the `hosts`, the address at which a connection came in, and on loopback its names.
+    There is no CORS: no answer ever allows a foreign page to read it.
     """
 
     def __init__(
@@ -25,12 +43,14 @@ class Guard:
         *,
         body_bytes: int,
         keeper: Doorkeeper | None = None,
-        hosts: frozenset[str] = _LOCAL,
+        hosts: frozenset[str] = frozenset(),
     ) -> None:
         self._app = app
         self._keeper = keeper
         self._body_bytes = body_bytes
-        self._hosts = hosts
+        self._hosts = hosts - _ANYWHERE
+        self._coming = 0
+        """Bytes of bodies that are not whole yet."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -38,20 +58,34 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        host = headers.get("host", "").lower()
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if name not in self._hosts:
-            refusal = problems.body(f"host {name!r} is not served here", status=403, code="host")
-            await JSONResponse(refusal, status_code=403)(scope, receive, send)
-            return
-        if (refused := self._stranger(scope)) is not None:
+        refused = (
+            self._elsewhere(scope, headers)
+            or _foreign(scope, headers)
+            or self._stranger(scope)
+            or _no_json(scope, headers)
+            or self._too_large(headers.get("content-length", "0"))
+        )
+        if refused is not None:
             await refused(scope, receive, send)
             return
-        size = headers.get("content-length", "0")
-        if size.isdecimal() and int(size) > self._body_bytes:
-            await self._too_large(scope, receive, send)
-            return
         await self._counted(scope, receive, send)
+
+    def _elsewhere(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+        """Refuse a request for a name that is not ours."""
+        host = headers.get("host", "").lower()
+        found = _HOST.fullmatch(host)
+        if found is not None and self._ours(found[1].strip("[]"), scope):
+            return None
+        text = f"host {host[:_SHOWN]!r} is not served here"
+        return _refusal(f"{text} (hint: the setting `hosts` names more)", 403, "host")
+
+    def _ours(self, name: str, scope: Scope) -> bool:
+        local = plain((scope.get("server") or ("127.0.0.1", None))[0])
+        return (
+            plain(name) in self._hosts
+            or plain(name) == local
+            or (name in _LOCAL and (local == "localhost" or _is_loopback(local)))
+        )
 
     def _stranger(self, scope: Scope) -> JSONResponse | None:
         """Refuse whoever has no key; nothing of what was offered is repeated."""
@@ -73,29 +107,99 @@ class Guard:
         refused.headers["WWW-Authenticate"] = "Bearer"
         return refused
 
+    def _too_large(self, size: str) -> JSONResponse | None:
+        """Refuse a body by its announced size, before any of it has come."""
+        if size.isdecimal() and int(size) > self._body_bytes:
+            text = f"the body is larger than {self._body_bytes} bytes"
+            return _refusal(text, 413, "body_too_large", {"Connection": "close"})
+        return None
+
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, unless its body outgrows the limit as it comes."""
-        taken = 0
+        """Pass a request on, unless its body outgrows a limit as it comes."""
+        taken = held = 0
+        refused: JSONResponse | None = None
 
         async def counted() -> Message:
-            nonlocal taken
+            nonlocal taken, held, refused
             message = await receive()
-            taken += len(message.get("body", b""))
-            return message if taken <= self._body_bytes else {"type": "http.disconnect"}
+            size = len(message.get("body", b""))
+            taken, held = taken + size, held + size
+            self._coming += size
+            if refused is None:
+                refused = self._too_large(str(taken)) or self._no_room()
+            if refused is not None or not message.get("more_body"):
+                self._coming, held = self._coming - held, 0
+            return message if refused is None else {"type": "http.disconnect"}
 
         async def said(message: Message) -> None:
-            if taken <= self._body_bytes:  # else the app only says that it got no body
+            if refused is None:  # else the app only says that it got no body
                 await send(message)
 
-        await self._app(scope, counted, said)
-        if taken > self._body_bytes:
-            await self._too_large(scope, receive, send)
+        try:
+            await self._app(scope, counted, said)
+        finally:
+            self._coming -= held
+        if refused is not None:
+            await refused(scope, receive, send)
 
-    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
-        text = f"the body is larger than {self._body_bytes} bytes"
-        refusal = problems.body(text, status=413, code="body_too_large")
-        response = JSONResponse(refusal, status_code=413, headers={"Connection": "close"})
-        await response(scope, receive, send)
+    def _no_room(self) -> JSONResponse | None:
+        if self._coming <= BODIES_BYTES:
+            return None
+        refused = problems.response(
+            OverloadedError("too much is being sent to this node at once", retry_after=1.0)
+        )
+        refused.headers["Connection"] = "close"
+        return refused
+
+
+def plain(address: str) -> str:
+    """Write an address in its one usual form, IPv4 within IPv6 as IPv4; other words stay."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(getattr(found, "ipv4_mapped", None) or found)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _foreign(scope: Scope, headers: Headers) -> JSONResponse | None:
+    """Refuse a page of another site that would change something here.
+
+    Browsers say which page asks, and send some requests without asking us first; programs
+    say nothing. What such a page could only read, browsers keep from it without CORS.
+    """
+    told = headers.getlist("origin")
+    if not told or scope["method"] in _HARMLESS:
+        return None
+    host = headers.get("host", "").lower()
+    if [each.lower().partition("://")[2] for each in told] == [host]:
+        return None
+    return _refusal(f"pages of {told[0][:_SHOWN]!r} may not ask this node", 403, "origin")
+
+
+def _no_json(scope: Scope, headers: Headers) -> JSONResponse | None:
+    """Refuse a body of another kind: pages can send forms and texts to us without asking."""
+    if scope["method"] in _HARMLESS:
+        return None
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return None
+    if headers.get("content-type", "").partition(";")[0].strip().lower() == _MEDIA:
+        return None
+    text = f"the body must be JSON (hint: send the header `Content-Type: {_MEDIA}`)"
+    return _refusal(text, 415, "media_type", {"Connection": "close"})
+
+
+def _refusal(
+    message: str, status: int, code: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    shaped = problems.body(message, status=status, code=code)
+    return JSONResponse(shaped, status_code=status, headers=headers)
 
 
 def _offered(scope: Scope) -> bytes | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_OPEN = "no key is left: the API answers everybody on this machine"
+_OPEN = "the API answers everybody on this machine, and nobody beyond it"
 
 
 def _config_option(function: _Command) -> _Command:
@@ -67,7 +67,7 @@ def list_(*, file: Path | None, as_json: bool) -> None:
         render.data({"file": str(place), "keys": shaped})
         return
     if not found:
-        render.note(f"there is no key in {place}: the API answers everybody on this machine")
+        render.note(f"there is no key in {place}: {_OPEN}")
         return
     from rich.table import Table
 
@@ -93,7 +93,7 @@ def revoke(*, name: str, file: Path | None) -> None:
     left = keys.revoke(place, name)
     render.talk(f"key {name} of {place} is revoked")
     if not left:
-        render.note(_OPEN)
+        render.note(f"no key is left: {_OPEN}")
 
 
 def _place(file: Path | None) -> Path:
@@ -116,7 +116,8 @@ def _date(each: Key) -> str:
 
 _HELP = """Keys of the API: make, list, revoke
 
-Without any key a node answers everybody on its machine; with one, only those who send a key.
+Without any key a node answers everybody on its machine, and nobody beyond; with one, only those
+who send a key.
 
 \b
 Example:

@@ -26,6 +26,7 @@ _STOP_SECONDS = 10.0
     "dmoa up --port 4748 --connect tcp/127.0.0.1:7447",
 )
 @click.option("--model", metavar="URI", help="The language model; embedded if not given")
+@click.option("--host", metavar="ADDRESS", help="Where its API is served  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port of the API, 0 for any free one  [default: 4747]")
 @click.option("--listen", metavar="EP", multiple=True, help="Where peers reach it; repeatable")
 @click.option("--connect", metavar="EP", multiple=True, help="A peer to join; repeatable")
@@ -89,6 +90,9 @@ def up(*, file: Path | None, as_json: bool, watch_stdin: bool, **flags: Any) -> 
         if settings.record:
             where = f"all that it lives through goes to {settings.record}"
             render.note(f"{where}, prompts and answers included")
+        if told.clear:
+            why = "keys and prompts travel in clear text"
+            render.note(f"{why}; set certificate and certificate_key")
         (_tell_json if as_json else _tell)(told)
 
     asyncio.run(serve(settings, keys=key_file(file), ready=ready, progress=render.talk))
