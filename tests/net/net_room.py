@@ -17,11 +17,12 @@ from dmoa.core.events import Offence
 from dmoa.core.job import Completion, Job, Sampling, Turn
 from dmoa.core.messages import Piece, Proposal, Propose
 from dmoa.core.names import JobId, NodeId, QueryId
-from dmoa.net.exchange import Answer, Desk
+from dmoa.net.desk import Desk
 from dmoa.net.memory import MemoryEndpoint, MemoryNetwork
+from dmoa.net.seals import Answer
 from dmoa.net.zenoh import ZenohNetwork
 from dmoa.net.zenoh_config import ZenohSettings
-from dmoa.runtime.ports import Frames, Network
+from dmoa.runtime.ports import Frames, Network, Roll
 
 A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
 
@@ -76,6 +77,7 @@ class RecordingHost:
         self.gone: list[NodeId] = []
         self.offences: list[tuple[NodeId, Offence]] = []
         self.standing: Digest | None = None
+        self.roll: Roll | None = None
         self.probes: list[NodeId] = []
         self.started = asyncio.Event()
         self.closed = asyncio.Event()
@@ -97,6 +99,10 @@ class RecordingHost:
     def probed(self, caller: NodeId) -> Digest | None:
         self.probes.append(caller)
         return self.standing
+
+    def rolled(self, caller: NodeId) -> Roll | None:
+        self.probes.append(caller)
+        return self.roll
 
     async def serve(self, caller: NodeId, message: Propose) -> Frames:
         self.started.set()

@@ -26,7 +26,7 @@ from net_room import (
 from dmoa.core.messages import Decline, Failure, Gossip, Piece, Propose
 from dmoa.core.names import JobId, NodeId
 from dmoa.errors import PeerGoneError, PeerSilentError, RemoteProtocolError, UnreachableError
-from dmoa.net import codec, exchange
+from dmoa.net import codec, desk, exchange, seals
 from dmoa.runtime.ports import Frames
 
 
@@ -409,12 +409,12 @@ async def test_a_job_that_runs_already_is_refused(room: Opens) -> None:
 async def test_a_broken_reply_is_raised_where_it_is_awaited(
     room: Opens, frame: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def rubbish(self: exchange.Desk, frames: Frames, answer: exchange.Answer) -> None:
+    async def rubbish(self: desk.Desk, frames: Frames, answer: seals.Answer) -> None:
         del self, frames
         answer.put(frame)
         await asyncio.sleep(10**6)
 
-    monkeypatch.setattr(exchange.Desk, "_pass_on", rubbish)
+    monkeypatch.setattr(desk.Desk, "_pass_on", rubbish)
     async with room() as r:
         a = await r.open(A)
         await r.open(B)

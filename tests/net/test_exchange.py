@@ -10,8 +10,10 @@ from dmoa.core.limits import Limits
 from dmoa.core.messages import Farewell, Gossip, Piece
 from dmoa.core.names import NodeId
 from dmoa.errors import PeerGoneError, PeerSilentError, RemoteProtocolError, UnreachableError
-from dmoa.net import codec, exchange
-from dmoa.net.exchange import Complaints, Desk, Inquiry, Mailbox
+from dmoa.net import codec, complaints, exchange
+from dmoa.net.complaints import Complaints
+from dmoa.net.desk import Desk, read_digest
+from dmoa.net.exchange import Inquiry, Mailbox
 
 JOB = make_job().job.id
 
@@ -125,22 +127,22 @@ async def test_patience_ends_a_flood_too() -> None:
 async def test_a_complaint_is_logged_once_a_minute_and_peer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    complaints = Complaints(A)
-    with caplog.at_level(logging.WARNING, "dmoa.net.exchange"):
+    told = Complaints(A)
+    with caplog.at_level(logging.WARNING, "dmoa.net.complaints"):
         for _ in range(120):
-            complaints.note("b", "nonsense")
-            complaints.note("c", "nonsense")
+            told.note("b", "nonsense")
+            told.note("c", "nonsense")
             await asyncio.sleep(1)
-    assert complaints.count == 240
+    assert told.count == 240
     assert len(caplog.records) == 4
     assert caplog.messages[0] == "a dropped a message from b: nonsense"
 
 
 async def test_complaints_about_any_number_of_names_take_bounded_memory() -> None:
-    complaints = Complaints(A)
-    for number in range(10 * exchange.COMPLAINT_PEERS):
-        complaints.note(f"n{number}", "nonsense")
-    assert len(complaints._warned) <= exchange.COMPLAINT_PEERS
+    told = Complaints(A)
+    for number in range(10 * complaints.COMPLAINT_PEERS):
+        told.note(f"n{number}", "nonsense")
+    assert len(told._warned) <= complaints.COMPLAINT_PEERS
 
 
 async def test_every_job_ends_with_exactly_one_end() -> None:
@@ -196,19 +198,19 @@ async def test_a_handler_that_outlives_its_job_is_told_so() -> None:
 
 
 async def test_the_first_that_comes_to_an_inquiry_counts() -> None:
-    inquiry = Inquiry(B, Limits(), patience=5)
+    inquiry = Inquiry(B, patience=5)
     inquiry.put(codec.encode(Gossip(make_digest("b", 1))))
     inquiry.put(codec.encode(Gossip(make_digest("b", 2))))
     inquiry.end()
     inquiry.fail(PeerGoneError("too late"))
     await asyncio.sleep(9)
-    assert await inquiry.digest() == make_digest("b", 1)
+    assert read_digest(B, await inquiry.answer(), Limits()) == make_digest("b", 1)
 
 
 async def test_what_comes_to_an_inquiry_that_was_given_up_is_no_matter() -> None:
-    inquiry = Inquiry(B, Limits(), patience=5)
+    inquiry = Inquiry(B, patience=5)
     with pytest.raises(PeerSilentError, match="within 5 s"):
-        await inquiry.digest()
+        await inquiry.answer()
     assert asyncio.get_running_loop().time() == pytest.approx(5)
     inquiry.put(b"")
     inquiry.end()

@@ -191,7 +191,7 @@ async def test_digests_are_lost_as_often_as_told() -> None:
 
 
 async def test_more_jobs_than_the_limit_are_turned_away() -> None:
-    hub = MemoryNetwork(inbound=2)
+    hub = MemoryNetwork(inbound=4)  # of which one peer has half
     a, host = await pair(hub, hang)
     streams = [a.propose(B, make_job(name=f"1.{seat}"), patience=60) for seat in range(2)]
     for stream in streams:

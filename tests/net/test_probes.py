@@ -34,7 +34,8 @@ from dmoa.errors import (
     VersionError,
 )
 from dmoa.net import codec
-from dmoa.net.exchange import Answer, Desk
+from dmoa.net.desk import Desk
+from dmoa.net.seals import Answer
 from dmoa.runtime.ports import Frames
 
 

@@ -8,7 +8,6 @@ import pytest
 import zenoh
 from net_room import PATIENT, A, B
 
-from dmoa.core.limits import Limits
 from dmoa.errors import PeerSilentError
 from dmoa.net.exchange import Inquiry
 from dmoa.net.zenoh_bridge import LARGE_FRAME, Bridge, Gate, Question, Sender, UrgentWay
@@ -77,11 +76,11 @@ class Session:
 async def test_a_probe_given_up_behind_a_large_frame_is_never_sent() -> None:
     sender, session, goes_on = Sender(), Session(), threading.Event()
     sender.post("b", lambda: goes_on.wait(PATIENT) and None, LARGE_FRAME)
-    inquiry = Inquiry(B, Limits(), patience=0.05)
+    inquiry = Inquiry(B, patience=0.05)
     question = Question(cast("zenoh.Session", session), Bridge(), sender, inquiry, urgent=True)
     await asyncio.wait_for(question.ask("standing/b/a", b"", 0.05), PATIENT)
     with pytest.raises(PeerSilentError):
-        await inquiry.digest()
+        await inquiry.answer()
     question.drop()
     goes_on.set()
     await sender.close()

@@ -81,7 +81,7 @@ def test_an_error_of_zenoh_becomes_one_plain_line() -> None:
         "Can not create a new TCP listener bound to tcp/h:1: [h:1: Address already in use "
         "(os error 98) at /root/x/tcp.rs:61.] at /root/x/unicast.rs:338.\nmore"
     )
-    error = zenoh_config.explain(RuntimeError(raw), ("tcp/h:1",))
+    error = zenoh_config.explain(RuntimeError(raw), ZenohSettings(listen=("tcp/h:1",)))
     assert "Address already in use" in error.message
     assert ".rs" not in error.message
     assert "\n" not in error.message

@@ -74,6 +74,8 @@ class Deaf:
 
     def probed(self, caller: object) -> None: ...
 
+    def rolled(self, caller: object) -> None: ...
+
     async def serve(self, caller: NodeId, message: Propose) -> Frames:
         del caller
         yield Failure(message.job.id, "deaf")

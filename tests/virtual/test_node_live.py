@@ -106,7 +106,7 @@ class LyingHost:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.heard, self.departed = host.heard, host.departed
-        self.offended = host.offended
+        self.offended, self.rolled = host.offended, host.rolled
 
     def probed(self, caller: NodeId) -> Digest | None:
         digest = self._host.probed(caller)

@@ -12,6 +12,7 @@ is there, every number is finite and within its bounds, and every name is one. F
 that this version does not know are passed over, so that a release can add some; what
 changes a meaning changes WIRE_VERSION. What goes out is held to the same bounds: this
 node sends nothing that it would refuse. A `Probe` has no bytes: asking is all that it says.
+The answer to a roll call, of the kind `R`, is no message of an agent's, and read apart.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ from dmoa.core.messages import (
     Propose,
     Withdraw,
 )
-from dmoa.core.names import SPEAKERS, JobId, is_node_name
+from dmoa.core.names import SPEAKERS, JobId, NodeId, is_node_name
 from dmoa.errors import LocalProtocolError, RemoteProtocolError, VersionError
+from dmoa.runtime.ports import Roll
 
 WIRE_VERSION = 1
 
@@ -61,12 +63,17 @@ COUNT_LIMIT = 2**63
 PROPOSAL_SLACK = 4
 """A proposal may come this many times longer than what is kept of it."""
 
+ROLL_BYTES = 16 * 1024
+"""Longest answer to a roll call: the names of a view, and room for more."""
+
 _HEAD = 2
+_ROLL_HEAD = bytes((WIRE_VERSION, ord("R")))
 _ENCODER = msgspec.json.Encoder()
 _PIECE = msgspec.json.Decoder(tuple[JobId, str])
 _DECODERS: dict[int, msgspec.json.Decoder[Any]] = {
     code: msgspec.json.Decoder(kind) for code, kind in KINDS.items()
 }
+_ROLL = msgspec.json.Decoder(Roll)
 _HEADS = {kind: bytes((WIRE_VERSION, code)) for code, kind in KINDS.items()}
 _DEFAULT = Limits()
 _DIGEST_COUNTS = (
@@ -128,6 +135,28 @@ def decode(data: bytes, limits: Limits = _DEFAULT) -> Message | Piece:
     except RecursionError as error:
         raise RemoteProtocolError(f"{name}: nested too deeply") from error
     return message
+
+
+def encode_roll(roll: Roll) -> bytes:
+    """Put the answer to a roll call into bytes."""
+    return _ROLL_HEAD + _ENCODER.encode(roll)
+
+
+def decode_roll(peer: NodeId, data: bytes, limits: Limits = _DEFAULT) -> Roll:
+    """Read what `peer` answered to a roll call; RemoteProtocolError where that is none."""
+    if len(data) > ROLL_BYTES or not data.startswith(_ROLL_HEAD):
+        raise RemoteProtocolError("no answer to a roll call, or one of another release")
+    try:
+        roll = _ROLL.decode(memoryview(data)[_HEAD:])
+        _require(roll.node == peer, "an answer in another name")
+        _require(len(roll.release) <= ID_CHARACTERS, "release is too long")
+        _seconds("clock", roll.clock)
+        _require(len(roll.peers) <= limits.view, "more peers than a view holds")
+        for name in roll.peers:
+            _node("peers", name)
+    except (_FlawError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RemoteProtocolError(f"roll: {error}") from error
+    return roll
 
 
 def _read(data: bytes) -> Message | Piece:

@@ -4,7 +4,9 @@
 dmoa/<realm>/jobs/<peer>/<caller>        a query: a job for a peer, from its caller
 dmoa/<realm>/withdraw/<peer>/<caller>    the caller no longer wants a job of that peer
 dmoa/<realm>/standing/<peer>/<caller>    a query: how that peer stands right now
+dmoa/<realm>/roll/<peer>/<caller>        a query: release, clock and peers of that peer
 dmoa/<realm>/digest/<node>               how a node stands, once a second
+dmoa/<realm>/revoked/<node>              the newest list of revocations that a node knows
 dmoa/<realm>/alive/<node>                there while the node is, gone when it is gone
 ```
 
@@ -20,6 +22,7 @@ from dmoa.errors import ConfigError
 
 DIGESTS = "digest/*"
 PRESENCES = "alive/*"
+NOTICES = "revoked/*"
 
 
 def is_realm_name(text: str) -> bool:
@@ -50,6 +53,16 @@ def withdrawals(peer: NodeId, caller: NodeId | None = None) -> str:
 def standing(peer: NodeId, caller: NodeId | None = None) -> str:
     """Name where a peer tells one caller, or any, how it stands right now."""
     return f"standing/{peer}/{caller or '*'}"
+
+
+def roll(peer: NodeId, caller: NodeId | None = None) -> str:
+    """Name where a peer answers the roll call of one caller, or of any."""
+    return f"roll/{peer}/{caller or '*'}"
+
+
+def notice(node: NodeId) -> str:
+    """Name the place of the list of revocations that a node knows."""
+    return f"revoked/{node}"
 
 
 def digest(node: NodeId) -> str:

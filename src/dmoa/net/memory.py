@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from dmoa.core.digest import Digest
@@ -19,18 +20,10 @@ from dmoa.core.messages import Gossip, Piece, Propose, Withdraw
 from dmoa.core.names import NodeId
 from dmoa.errors import NetworkError, RemoteProtocolError
 from dmoa.net import codec
-from dmoa.net.exchange import (
-    INBOUND_JOBS,
-    Asking,
-    Complaints,
-    Desk,
-    Inquiry,
-    Mailbox,
-    left,
-    read_digest,
-    read_withdrawal,
-)
-from dmoa.runtime.ports import Frames, Host
+from dmoa.net.complaints import Complaints
+from dmoa.net.desk import INBOUND_JOBS, Desk, offence, read_digest, read_withdrawal
+from dmoa.net.exchange import Asking, Inquiry, Mailbox, left
+from dmoa.runtime.ports import Frames, Host, Roll
 
 Latency = Callable[[Random], float]
 """Draws the seconds that one message travels."""
@@ -213,6 +206,7 @@ class MemoryEndpoint:
         """Join the hub; NetworkError where the name is taken."""
         self._hub.enter(self)
         self._host = host
+        self._complaints.blame = host.offended
         self._desk = Desk(host, self._hub.limits, self._complaints, inbound=self._hub.inbound)
 
     async def close(self) -> None:
@@ -239,18 +233,35 @@ class MemoryEndpoint:
 
     async def probe(self, peer: NodeId, *, patience: float) -> Digest:
         """Ask a peer how it stands right now."""
+        data = await self._inquire(peer, patience, MemoryEndpoint.probed)
+        try:
+            return read_digest(peer, data, self._hub.limits)
+        except RemoteProtocolError as error:
+            self._complaints.judge(peer, error, offence(data, self._hub.limits))
+            raise
+
+    async def roll(self, peer: NodeId, *, patience: float) -> Roll:
+        """Call on a peer to say its release, its clock and whom it hears."""
+        start = asyncio.get_running_loop().time()
+        data = await self._inquire(peer, patience, MemoryEndpoint.called)
+        taken = asyncio.get_running_loop().time() - start
+        try:
+            return replace(codec.decode_roll(peer, data, self._hub.limits), round_trip=taken)
+        except RemoteProtocolError as error:
+            self._complaints.judge(peer, error)
+            raise
+
+    async def _inquire(self, peer: NodeId, patience: float, deliver: _Deliver) -> bytes:
+        """Ask what takes one frame to answer; it may be lost as digests may."""
         if not self._joined:
             raise left(self._node)
-        inquiry = Inquiry(peer, self._hub.limits, patience=patience)
+        inquiry = Inquiry(peer, patience=patience)
         wire = self._hub.wire(self._node, peer)
         self._asking[inquiry] = None
         try:
             if not self._hub.loses():
-                wire.carry(self._node, self._probe, wire, inquiry)
-            return await inquiry.digest()
-        except RemoteProtocolError as error:
-            self._complaints.note(peer, error)
-            raise
+                wire.carry(self._node, self._probe, wire, inquiry, deliver)
+            return await inquiry.answer()
         finally:
             del self._asking[inquiry]
 
@@ -273,7 +284,7 @@ class MemoryEndpoint:
                 if not isinstance(frame, Piece):
                     return
         except RemoteProtocolError as error:
-            self._complaints.note(peer, error)
+            self._complaints.judge(peer, error, mailbox.offence)
             raise
         finally:
             del self._asking[mailbox]
@@ -288,10 +299,10 @@ class MemoryEndpoint:
         elif not self._hub.expects(mailbox.peer):
             mailbox.end()
 
-    def _probe(self, wire: Wire, inquiry: Inquiry) -> None:
+    def _probe(self, wire: Wire, inquiry: Inquiry, deliver: _Deliver) -> None:
         peer = self._hub.find(inquiry.peer)
         if peer is not None:
-            peer.probed(self._node, _Way(wire, peer.node, inquiry))
+            deliver(peer, self._node, _Way(wire, peer.node, inquiry))
         elif not self._hub.expects(inquiry.peer):
             inquiry.end()
 
@@ -314,12 +325,19 @@ class MemoryEndpoint:
         else:
             self._desk.stand(caller, way)
 
+    def called(self, caller: NodeId, way: _Way) -> None:
+        """Take a roll call from the hub."""
+        if self._desk is None:
+            way.end()
+        else:
+            self._desk.present(caller, way)
+
     def withdrawn(self, caller: NodeId, data: bytes) -> None:
         """Take a withdrawal from the hub."""
         try:
             job = read_withdrawal(data, self._hub.limits)
         except RemoteProtocolError as error:
-            self._complaints.note(caller, error)
+            self._complaints.judge(caller, error, offence(data, self._hub.limits))
         else:
             if self._desk is not None:
                 self._desk.withdraw(caller, job)
@@ -329,7 +347,7 @@ class MemoryEndpoint:
         try:
             digest = read_digest(sender, data, self._hub.limits)
         except RemoteProtocolError as error:
-            self._complaints.note(sender, error)
+            self._complaints.judge(sender, error, offence(data, self._hub.limits))
         else:
             if self._host is not None:
                 self._host.heard(digest)
@@ -348,6 +366,10 @@ class MemoryEndpoint:
         if self._last is not None and not self._hub.loses():
             wire = self._hub.wire(self._node, peer.node)
             wire.carry(self._node, peer.heard, self._node, self._last)
+
+
+_Deliver = Callable[["MemoryEndpoint", NodeId, "_Way"], None]
+"""Hands an inquiry to the endpoint that is asked."""
 
 
 class _Way:

@@ -5,6 +5,10 @@ tokens miss some peers when many start at once. A token that goes only hints tha
 node left, and one that comes has the own digest sent again at once, so that a newcomer
 does not wait a second for it.
 
+In a realm all of it is sealed, over links of mutual TLS. New papers and revocations need a
+new session, at the same endpoints (`refresh`): what is under way is lost then, as when a
+cable is cut, and a moment later the node is there again.
+
 All methods here run on the loop, but for those that say otherwise: `Bridge` brings what
 Zenoh's threads call back with.
 """
@@ -12,6 +16,8 @@ Zenoh's threads call back with.
 from __future__ import annotations
 
 import asyncio
+import os
+from dataclasses import replace
 
 import zenoh
 
@@ -19,22 +25,18 @@ from dmoa.core.digest import Digest
 from dmoa.core.limits import Limits
 from dmoa.core.messages import Gossip, Piece, Propose, Withdraw
 from dmoa.core.names import NodeId
-from dmoa.errors import RemoteProtocolError
+from dmoa.errors import ForgedError, RemoteProtocolError
 from dmoa.net import codec, keys
-from dmoa.net.exchange import (
-    INBOUND_JOBS,
-    Asking,
-    Complaints,
-    Desk,
-    Inquiry,
-    Mailbox,
-    left,
-    read_digest,
-    read_withdrawal,
-)
-from dmoa.net.zenoh_bridge import Bridge, Gate, Question, Sender, UrgentWay, Way, leave, put
-from dmoa.net.zenoh_config import ZenohSettings, choose_ports, explain, make_config
-from dmoa.runtime.ports import Frames, Host
+from dmoa.net.complaints import Complaints
+from dmoa.net.desk import INBOUND_JOBS, Desk, offence, read_digest, read_withdrawal
+from dmoa.net.exchange import Asking, Inquiry, Mailbox, left
+from dmoa.net.identity import Identity
+from dmoa.net.inlet import Inlet
+from dmoa.net.seals import DIGEST, JOB, ROLL, STANDING, WITHDRAWAL, Answer, Replays, Seals
+from dmoa.net.zenoh_bridge import Bridge, Gate, Question, Sender, UrgentWay, Way, put
+from dmoa.net.zenoh_config import ZenohSettings
+from dmoa.net.zenoh_session import Doings, Presence
+from dmoa.runtime.ports import Frames, Host, Roll
 
 GREETING_DELAY = 0.02
 """Seconds that a greeting waits for more newcomers to greet with it."""
@@ -43,15 +45,20 @@ PROBES = 512
 get PeerSilentError at once."""
 PROBES_EACH = 64
 """The same for each peer, so that a flood from one leaves room for the others."""
-OPENINGS = 3
-"""Attempts to open, as another program may take a free port that was just chosen."""
+NOTICE_BYTES = 256 * 1024
+"""Longest list of revocations that is looked at."""
+NONCE_BYTES = 16
+"""Bytes of chance in a sealed inquiry, so that no answer to an earlier one fits it."""
+VIEWS = 4
+"""How many views of peers are known by their newest digests."""
 
 
 class ZenohNetwork:
     """The network of one node, as `dmoa.runtime.ports.Network` has it, over Zenoh.
 
     Names must be unique in a realm. Of more than `inbound` jobs of peers at a time, the
-    latest are turned away, and their callers get UnreachableError.
+    latest are turned away, and their callers get UnreachableError. With an `identity`, only
+    who proves to be a member of its realm is met or heard.
     """
 
     def __init__(
@@ -59,25 +66,30 @@ class ZenohNetwork:
         node: NodeId,
         settings: ZenohSettings | None = None,
         *,
+        identity: Identity | None = None,
         limits: Limits | None = None,
         inbound: int = INBOUND_JOBS,
     ) -> None:
         self._node = node
-        self._settings = settings or ZenohSettings()
         self._limits = limits or Limits()
         self._inbound = inbound
+        self._identity = identity
         self._complaints = Complaints(node)
-        self._listen: tuple[str, ...] = ()
+        self._seals = Seals(node, identity, self._complaints)
+        self._replays = Replays(nodes=VIEWS * self._limits.view)
+        self._presence = Presence(node, settings or ZenohSettings(), self._limits, identity)
         self._last: bytes | None = None
         self._greeting: asyncio.TimerHandle | None = None
         self._asking: dict[Asking, None] = {}
-        self._session: zenoh.Session | None = None
+        self._adopting: set[asyncio.Task[None]] = set()
+        self._renewing = asyncio.Lock()
         self._closed = True
         self._bridge: Bridge
         self._sender: Sender
         self._gate: Gate
         self._host: Host
         self._desk: Desk
+        self._inlets: dict[str, Inlet]
 
     @property
     def node(self) -> NodeId:
@@ -92,84 +104,91 @@ class ZenohNetwork:
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Where this node listens, once it is open: what other nodes can `connect` to."""
-        return self._listen
+        return self._presence.listen
+
+    @property
+    def _session(self) -> zenoh.Session | None:
+        return self._presence.session
+
+    # -- coming and going ----------------------------------------------------------------
 
     async def open(self, host: Host) -> None:
-        """Join the realm; NetworkError names the endpoint where that is impossible."""
+        """Join the realm; NetworkError names the endpoint where that is impossible.
+
+        A node that is relayed goes on trying, for its peers may come later.
+        """
         self._closed = False
         self._host = host
-        self._desk = Desk(host, self._limits, self._complaints, inbound=self._inbound)
-        self._bridge = Bridge()
-        self._sender = Sender()
-        self._gate = Gate(PROBES_EACH, PROBES)
-        joining = asyncio.ensure_future(asyncio.to_thread(self._join, self._bridge))
+        self._complaints.blame = host.offended
+        kinds = (DIGEST, JOB, WITHDRAWAL, STANDING, ROLL)
+        self._inlets = {
+            kind: Inlet(kind, self._seals, self._complaints, self._limits) for kind in kinds
+        }
         try:
-            self._session = await asyncio.shield(joining)
+            await self._presence.begin(self._doings())
         except asyncio.CancelledError:
             self._closed = True
-            joining.add_done_callback(_leave_late)
             raise
-        self._greet()
 
-    def _join(self, bridge: Bridge) -> zenoh.Session:
-        """Open a session and declare all that peers can reach, in a thread."""
-        session = self._open()
-        remote = zenoh.Locality.REMOTE
-        try:
-            session.declare_queryable(
-                keys.jobs(self._node),
-                bridge.handler(self._asked),
-                complete=True,
-                allowed_origin=remote,
-            )
-            session.declare_queryable(
-                keys.standing(self._node),
-                bridge.guard(self._gate, self._probed),
-                complete=True,
-                allowed_origin=remote,
-            )
-            for key, function in (
-                (keys.withdrawals(self._node), self._withdrawn),
-                (keys.DIGESTS, self._heard),
-            ):
-                session.declare_subscriber(key, bridge.handler(function), allowed_origin=remote)
-            alive = session.liveliness()
-            alive.declare_subscriber(keys.PRESENCES, bridge.handler(self._seen), history=True)
-            # The last, for whoever sees it may ask at once.
-            self._token = alive.declare_token(keys.presence(self._node))
-        except zenoh.ZError as error:
-            leave(session, None)
-            raise explain(error, self._settings.listen) from error
-        return session
-
-    def _open(self) -> zenoh.Session:
-        for attempt in range(1, OPENINGS + 1):
-            self._listen = choose_ports(self._settings.listen)
-            config = make_config(self._settings, self._listen, self._limits)
-            try:
-                return zenoh.open(config)
-            except zenoh.ZError as error:
-                if attempt == OPENINGS or self._listen == self._settings.listen:
-                    raise explain(error, self._settings.listen) from error
-        raise AssertionError
+    def _doings(self) -> Doings:
+        """Make all anew that belongs to one session, and say what happens on it."""
+        self._desk = Desk(self._host, self._limits, self._complaints, inbound=self._inbound)
+        self._bridge = bridge = Bridge()
+        self._sender = Sender()
+        self._gate = Gate(PROBES_EACH, PROBES)
+        inlets, gate = self._inlets, self._gate
+        return Doings(
+            queries=(
+                (keys.jobs(self._node), bridge.admit(inlets[JOB], self._asked)),
+                (keys.standing(self._node), bridge.admit(inlets[STANDING], self._probed, gate)),
+                (keys.roll(self._node), bridge.admit(inlets[ROLL], self._called, gate)),
+            ),
+            samples=(
+                (keys.withdrawals(self._node), bridge.take(inlets[WITHDRAWAL], self._withdrawn)),
+                (keys.DIGESTS, bridge.take(inlets[DIGEST], self._heard)),
+                (keys.NOTICES, bridge.handler(self._noticed)),
+            ),
+            presences=bridge.handler(self._seen),
+            joined=self._welcome,
+        )
 
     async def close(self) -> None:
         """Leave, so that peers see it; ends everything under way."""
         self._closed = True
-        session, self._session = self._session, None
-        if session is None:
-            return
+        for task in self._adopting:
+            task.cancel()
         if self._greeting is not None:
             self._greeting.cancel()
+        await self._part()
+
+    async def refresh(self) -> None:
+        """Take new papers and revocations into use: leave, and join again at the same endpoints.
+
+        What is under way is lost. Nothing happens where nothing is new. Where joining fails,
+        it is tried again until it succeeds or the network is closed.
+        """
+        async with self._renewing:
+            if self._closed or not await self._presence.outdated():
+                return
+            await self._part()
+            if not self._closed:
+                await self._presence.begin(self._doings(), persists=True)
+
+    async def _part(self) -> None:
+        if not self._presence.begun:
+            return
+        session = self._presence.part()
         for mailbox in self._asking:
             mailbox.fail(left(self._node))
         await self._desk.close()
         await self._sender.close()
-        await asyncio.to_thread(leave, session, self._token)
+        await self._presence.leave(session)
+
+    # -- what this node says ---------------------------------------------------------------
 
     def announce(self, digest: Digest) -> None:
         """Send a digest to every peer that can be reached now."""
-        self._last = codec.encode(Gossip(digest), self._limits)
+        self._last = self._seals.seal(DIGEST, "", codec.encode(Gossip(digest), self._limits))
         self._greet()
 
     def _greet(self) -> None:
@@ -177,20 +196,45 @@ class ZenohNetwork:
         if self._session is not None and self._last is not None:
             put(self._session, keys.digest(self._node), self._last)
 
+    def _publish_notice(self) -> None:
+        notice = b"" if self._identity is None else self._identity.notice
+        if self._session is not None and notice:
+            put(self._session, keys.notice(self._node), notice)
+
     async def probe(self, peer: NodeId, *, patience: float) -> Digest:
         """Ask a peer how it stands right now."""
+        data = await self._inquire(peer, STANDING, keys.standing(peer, self._node), patience)
+        try:
+            return read_digest(peer, data, self._limits)
+        except RemoteProtocolError as error:
+            self._complaints.judge(peer, error, offence(data, self._limits))
+            raise
+
+    async def roll(self, peer: NodeId, *, patience: float) -> Roll:
+        """Call on a peer to say its release, its clock and whom it hears."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        data = await self._inquire(peer, ROLL, keys.roll(peer, self._node), patience)
+        taken = loop.time() - start
+        try:
+            return replace(codec.decode_roll(peer, data, self._limits), round_trip=taken)
+        except RemoteProtocolError as error:
+            self._complaints.judge(peer, error, offence(data, self._limits))
+            raise
+
+    async def _inquire(self, peer: NodeId, purpose: str, key: str, patience: float) -> bytes:
+        """Ask what takes one frame to answer."""
         session = self._session
         if session is None:
             raise left(self._node)
-        inquiry = Inquiry(peer, self._limits, patience=patience)
-        question = Question(session, self._bridge, self._sender, inquiry, urgent=True)
+        data = os.urandom(NONCE_BYTES) if self._seals.used else b""
+        data = self._seals.seal(purpose, peer, data)
+        inquiry = Inquiry(peer, patience=patience, reader=self._seals.reader(peer, data))
+        question = self._question(session, inquiry, urgent=True)
         self._asking[inquiry] = None
         try:
-            await question.ask(keys.standing(peer, self._node), b"", patience)
-            return await inquiry.digest()
-        except RemoteProtocolError as error:
-            self._complaints.note(peer, error)
-            raise
+            await question.ask(key, data, patience)
+            return await inquiry.answer()
         finally:
             del self._asking[inquiry]
             question.drop()
@@ -199,12 +243,14 @@ class ZenohNetwork:
         self, peer: NodeId, message: Propose, *, patience: float, idle: float | None = None
     ) -> Frames:
         """Give a job to a peer and follow it to its reply."""
-        data = codec.encode(message, self._limits)
+        data = self._seals.seal(JOB, peer, codec.encode(message, self._limits))
         session = self._session
         if session is None:
             raise left(self._node)
-        mailbox = Mailbox(peer, message.job.id, self._limits, patience=patience, idle=idle)
-        question = Question(session, self._bridge, self._sender, mailbox)
+        reader = self._seals.reader(peer, data)
+        job = message.job.id
+        mailbox = Mailbox(peer, job, self._limits, patience=patience, idle=idle, reader=reader)
+        question = self._question(session, mailbox)
         self._asking[mailbox] = None
         try:
             await question.ask(keys.jobs(peer, self._node), data, patience)
@@ -214,53 +260,104 @@ class ZenohNetwork:
                 if not isinstance(frame, Piece):
                     return
         except RemoteProtocolError as error:
-            self._complaints.note(peer, error)
+            self._complaints.judge(peer, error, mailbox.offence)
             raise
         finally:
             del self._asking[mailbox]
             if not mailbox.settled:
-                withdrawal = codec.encode(Withdraw(message.job.id), self._limits)
-                question.withdraw(keys.withdrawals(peer, self._node), withdrawal)
+                withdrawal = codec.encode(Withdraw(job), self._limits)
+                sealed = self._seals.seal(WITHDRAWAL, peer, withdrawal)
+                question.withdraw(keys.withdrawals(peer, self._node), sealed)
 
-    def _asked(self, query: zenoh.Query) -> None:
-        caller = keys.speaker(str(query.key_expr))
-        way = Way(self._sender, caller or "", query)
-        if self._closed or caller is None:
+    def _question(
+        self, session: zenoh.Session, mailbox: Asking, *, urgent: bool = False
+    ) -> Question:
+        every = self._seals.used
+        return Question(session, self._bridge, self._sender, mailbox, urgent=urgent, every=every)
+
+    # -- what this node hears --------------------------------------------------------------
+
+    def _asked(self, caller: NodeId, query: zenoh.Query) -> None:
+        payload = bytes(query.payload or b"")
+        way = self._seals.writer(caller, payload, Way(self._sender, caller, query))
+        data = None if self._closed else self._inlets[JOB].open(caller, payload)
+        if data is None or not self._is_new(caller, payload):
             way.end()
         else:
-            self._desk.take(caller, bytes(query.payload or b""), way)
+            self._desk.take(caller, data, way)
+
+    def _is_new(self, caller: NodeId, payload: bytes) -> bool:
+        try:
+            if self._seals.used:
+                self._replays.job(payload)
+        except ForgedError as error:
+            self._complaints.note(caller, error)
+            return False
+        return True
 
     def _probed(self, caller: NodeId, query: zenoh.Query) -> None:
-        way = UrgentWay(self._sender, caller, query, self._gate)
-        if self._closed:
-            way.end()
-        else:
+        way = self._inquired(STANDING, caller, query)
+        if way is not None:
             self._desk.stand(caller, way)
 
-    def _withdrawn(self, sample: zenoh.Sample) -> None:
-        caller = keys.speaker(str(sample.key_expr))
-        if self._closed or caller is None:
+    def _called(self, caller: NodeId, query: zenoh.Query) -> None:
+        way = self._inquired(ROLL, caller, query)
+        if way is not None:
+            self._desk.present(caller, way)
+
+    def _inquired(self, purpose: str, caller: NodeId, query: zenoh.Query) -> Answer | None:
+        payload = bytes(query.payload or b"")
+        way = UrgentWay(self._sender, caller, query, self._gate)
+        if self._closed or self._inlets[purpose].open(caller, payload) is None:
+            way.end()
+            return None
+        return self._seals.writer(caller, payload, way)
+
+    def _withdrawn(self, caller: NodeId, sample: zenoh.Sample) -> None:
+        if self._closed:
+            return
+        data = self._inlets[WITHDRAWAL].open(caller, bytes(sample.payload))
+        if data is None:
             return
         try:
-            job = read_withdrawal(bytes(sample.payload), self._limits)
+            job = read_withdrawal(data, self._limits)
         except RemoteProtocolError as error:
-            self._complaints.note(caller, error)
+            self._complaints.judge(caller, error, offence(data, self._limits))
         else:
             self._desk.withdraw(caller, job)
 
-    def _heard(self, sample: zenoh.Sample) -> None:
-        sender = keys.speaker(str(sample.key_expr))
-        if self._closed or sender is None:
+    def _heard(self, sender: NodeId, sample: zenoh.Sample) -> None:
+        payload = bytes(sample.payload)
+        if self._closed or (self._seals.used and self._replays.repeats(sender, payload)):
             return
-        try:
-            digest = read_digest(sender, bytes(sample.payload), self._limits)
-        except RemoteProtocolError as error:
-            self._complaints.note(sender, error)
+        data = self._inlets[DIGEST].open(sender, payload)
+        if data is None:
             return
         if sender == self._node:
             self._complaints.note(sender, "another node of this realm has this node's name")
+            return
+        try:
+            digest = read_digest(sender, data, self._limits)
+            if self._seals.used:
+                self._replays.digest(digest, payload)
+        except RemoteProtocolError as error:
+            self._complaints.judge(sender, error, offence(data, self._limits))
         else:
             self._host.heard(digest)
+
+    def _noticed(self, sample: zenoh.Sample) -> None:
+        """Take a list of revocations, from anybody: it is signed by the realm's authority."""
+        identity, notice = self._identity, bytes(sample.payload)
+        if self._closed or identity is None or notice == identity.notice:
+            return
+        if len(notice) <= NOTICE_BYTES and not self._adopting:
+            task = asyncio.create_task(self._adopt(identity, notice), name="adopt a notice")
+            self._adopting.add(task)
+            task.add_done_callback(self._adopting.discard)
+
+    async def _adopt(self, identity: Identity, notice: bytes) -> None:
+        if await asyncio.to_thread(identity.adopt, notice):
+            await self.refresh()
 
     def _seen(self, sample: zenoh.Sample) -> None:
         """Take the coming or going of a token."""
@@ -272,10 +369,9 @@ class ZenohNetwork:
             self._host.departed(peer)
         elif self._greeting is None:
             loop = asyncio.get_running_loop()
-            self._greeting = loop.call_later(GREETING_DELAY, self._greet)
+            self._greeting = loop.call_later(GREETING_DELAY, self._welcome)
 
-
-def _leave_late(joining: asyncio.Future[zenoh.Session]) -> None:
-    """Close a session that opened when nobody wanted it any more."""
-    if not joining.cancelled() and joining.exception() is None:
-        leave(joining.result(), None)
+    def _welcome(self) -> None:
+        """Greet newcomers, and tell them who is no member any more."""
+        self._greet()
+        self._publish_notice()

@@ -22,9 +22,9 @@ from typing import TypeVar
 import zenoh
 
 from dmoa.core.names import NodeId
-from dmoa.errors import PeerSilentError
 from dmoa.net import keys
 from dmoa.net.exchange import Asking
+from dmoa.net.inlet import Inlet
 from dmoa.net.zenoh_config import WAIT_BEFORE_CLOSE
 
 LARGE_FRAME = 8 * 1024
@@ -59,14 +59,33 @@ class Bridge:
         # Indirect ones cost a thread each, which keeps the interpreter from exiting.
         return zenoh.handlers.Callback(callback, indirect=False)
 
-    def guard(
-        self, gate: Gate, function: Callable[[NodeId, zenoh.Query], None]
+    def take(
+        self, inlet: Inlet, function: Callable[[NodeId, zenoh.Sample], None]
+    ) -> zenoh.handlers.Callback[zenoh.Sample]:
+        """Make a handler that passes on as much as its inlet takes, and drops the rest."""
+
+        def callback(sample: zenoh.Sample) -> None:
+            caller = keys.speaker(str(sample.key_expr))
+            if caller is not None and self._enter(inlet, caller):
+                self.soon(function, caller, sample)
+
+        return zenoh.handlers.Callback(callback, indirect=False)
+
+    def admit(
+        self,
+        inlet: Inlet,
+        function: Callable[[NodeId, zenoh.Query], None],
+        gate: Gate | None = None,
     ) -> zenoh.handlers.Callback[zenoh.Query]:
-        """Make a handler that passes on only what the gate lets in, and turns away the rest."""
+        """Make a handler that passes on as much as inlet and gate let in, and refuses the rest."""
 
         def callback(query: zenoh.Query) -> None:
             caller = keys.speaker(str(query.key_expr))
-            if caller is not None and gate.enter(caller):
+            if (
+                caller is not None
+                and self._enter(inlet, caller)
+                and (gate is None or gate.enter(caller))
+            ):
                 self.soon(function, caller, query)
                 return
             # Here, by Zenoh's thread: what is kept for the loop is what must not pile up.
@@ -77,6 +96,13 @@ class Bridge:
                 query.drop()
 
         return zenoh.handlers.Callback(callback, indirect=False)
+
+    def _enter(self, inlet: Inlet, caller: NodeId) -> bool:
+        if inlet.early.enter(caller):
+            return True
+        if inlet.early.tell(caller):
+            self.soon(inlet.spilled, caller)
+        return False
 
 
 class Gate:
@@ -170,9 +196,12 @@ class Question:
     An urgent one overtakes the bytes of jobs, as does its reply, and rather gets lost than
     waits for a peer that takes no bytes. It does not travel express: each would then fill
     one of the two places that its urgency has, and of a few at once most were lost.
+
+    With `every`, all that answer to the peer's name are asked, where else any one of them is:
+    seals tell which of them it is, and none can stand in the peer's way.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that is known of a call
         self,
         session: zenoh.Session,
         bridge: Bridge,
@@ -180,12 +209,14 @@ class Question:
         mailbox: Asking,
         *,
         urgent: bool = False,
+        every: bool = False,
     ) -> None:
         self._session = session
         self._bridge = bridge
         self._sender = sender
         self._mailbox = mailbox
         self._urgent = urgent
+        self._every = every
         self._wanted = True
         self._token = zenoh.CancellationToken()
 
@@ -218,11 +249,13 @@ class Question:
         if not self._wanted:
             return
         congestion, priority = zenoh.CongestionControl, zenoh.Priority
+        targets = zenoh.QueryTarget
         try:
             self._session.get(
                 key,
                 zenoh.handlers.Callback(self._replied, self._ended, indirect=False),
                 payload=data,
+                target=targets.ALL if self._every else targets.BEST_MATCHING,
                 timeout=min(patience + TIMEOUT_MARGIN, LONGEST),
                 # Any other keeps all replies back until the query ends, but one.
                 consolidation=zenoh.ConsolidationMode.NONE,
@@ -245,7 +278,7 @@ class Question:
             self._mailbox.put(bytes(reply.ok.payload))
         else:
             # Zenoh's own timeout, or the peer has too many probes to answer: it is there.
-            self._mailbox.fail(PeerSilentError(f"{self._mailbox.peer} gave no reply in time"))
+            self._mailbox.doubt()
 
 
 class Way:

@@ -8,9 +8,11 @@ flow from the backend to whoever follows the query, here or at its home.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
+from importlib.metadata import version
 from random import Random
 from types import TracebackType
 from typing import Self, Unpack
@@ -36,6 +38,7 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
 from dmoa.core.policy import LIVE, PAPER, Policy
 from dmoa.core.recipe import PAPER_RECIPE, Recipe
+from dmoa.core.reputation import Conduct
 from dmoa.core.usual import Defaults, Usual
 from dmoa.errors import (
     BackendUnavailableError,
@@ -44,9 +47,12 @@ from dmoa.errors import (
 from dmoa.runtime.calls import Calls
 from dmoa.runtime.faults import conversation
 from dmoa.runtime.hands import Hands
-from dmoa.runtime.ports import Backend, Frames, Network, Onlooker, Witness
+from dmoa.runtime.ports import Backend, Frames, Network, Onlooker, Roll, Witness
 from dmoa.runtime.slots import Slots
 from dmoa.runtime.streams import Followers, Guests, Progress, Wishes, pieces, whole
+
+ROLL_PATIENCE = 2.0
+"""Seconds in which a peer should answer a roll call."""
 
 
 class Node:
@@ -72,6 +78,7 @@ class Node:
         incarnation: int = 1,
         url: str = "",
         recorder: Witness | None = None,
+        trusted: Sequence[str] = (),
     ) -> None:
         self.policy = policy
         self._defaults = defaults or Defaults(mixture or Mixture())
@@ -85,6 +92,7 @@ class Node:
         self._rng = rng or Random()
         self._incarnation = incarnation
         self._recorder = recorder
+        self._trusted = tuple(map(NodeId, trusted))
         self._agent: Agent | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._followers = Followers()
@@ -112,6 +120,7 @@ class Node:
                 policy=self.policy,
                 url=self.url,
                 usual=self.usual.mixture,
+                trusted=self._trusted,
             )
             if self._recorder is not None:
                 self._recorder.begin(birth, self._rng)
@@ -188,6 +197,10 @@ class Node:
     def peers(self) -> list[tuple[Digest, float]]:
         """The digests of the living peers, by name, with their age in seconds."""
         return self._mind.view.known(self._now)
+
+    def conduct(self, peer: NodeId) -> Conduct:
+        """Tell how a peer behaved, and whether it is asked."""
+        return self._mind.view.conduct(peer, self._now)
 
     @property
     def digest(self) -> Digest:
@@ -276,6 +289,10 @@ class Node:
             if not ended:
                 self._tell(Abandoned(query))
 
+    async def roll(self, peer: NodeId, *, patience: float = ROLL_PATIENCE) -> Roll:
+        """Call on a peer to say its release, its clock and whom it hears; NetworkError if not."""
+        return await self._network.roll(peer, patience=patience)
+
     # -- what the network sees (Host) --------------------------------------------------
 
     def heard(self, digest: Digest) -> None:
@@ -295,6 +312,14 @@ class Node:
         self._said = None
         self._tell(Received(caller, Probe()))
         return self._said
+
+    def rolled(self, caller: NodeId) -> Roll | None:
+        """Answer the roll call of a peer; None when it is closed."""
+        del caller  # whoever may ask may hear it
+        if self._agent is None:
+            return None
+        peers = tuple(self._agent.view.living(self._now))
+        return Roll(self.id, version("dmoa"), time.time(), peers)
 
     async def serve(self, caller: NodeId, message: Propose) -> Frames:
         """Serve a peer's job; closing the generator withdraws it."""

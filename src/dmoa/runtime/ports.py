@@ -39,6 +39,21 @@ class Papers:
     key: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """What a node answers to the roll call of another: who it is, and whom it hears."""
+
+    node: NodeId
+    release: str
+    """The release of dmoa that runs there."""
+    clock: float
+    """Its wall clock, in seconds since 1970, as it answered."""
+    peers: tuple[NodeId, ...] = ()
+    """Whom it hears, by name; at most as many as a view holds."""
+    round_trip: float = 0.0
+    """Seconds from question to answer, as the caller measured them."""
+
+
 class Host(Protocol):
     """What a network needs of the node it carries; called on the node's loop only."""
 
@@ -56,6 +71,10 @@ class Host(Protocol):
 
     def probed(self, caller: NodeId) -> Digest | None:
         """Tell a peer how this node stands right now; None when it is closed."""
+        ...
+
+    def rolled(self, caller: NodeId) -> Roll | None:
+        """Answer the roll call of a peer; None when this node is closed."""
         ...
 
     def serve(self, caller: NodeId, message: Propose) -> Frames:
@@ -103,6 +122,10 @@ class Network(Protocol):
         UnreachableError where nobody answers to that name, PeerSilentError when nothing
         came within `patience` seconds, RemoteProtocolError for what is no digest of its.
         """
+        ...
+
+    async def roll(self, peer: NodeId, *, patience: float) -> Roll:
+        """Call on a peer to say its release, its clock and whom it hears; errors as of `probe`."""
         ...
 
     def propose(
