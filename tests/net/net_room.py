@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pytest
 import zenoh
+from net_realm import Realm
 
 from dmoa.core.digest import Digest
 from dmoa.core.events import Offence
@@ -22,6 +23,7 @@ from dmoa.net.memory import MemoryEndpoint, MemoryNetwork
 from dmoa.net.seals import Answer
 from dmoa.net.zenoh import ZenohNetwork
 from dmoa.net.zenoh_config import ZenohSettings
+from dmoa.realm.identity import RealmIdentity
 from dmoa.runtime.ports import Frames, Network, Roll
 
 A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
@@ -211,7 +213,10 @@ class ZenohRoom(_Room):
     entries: tuple[str, ...] = ()
 
     def make(self, node: NodeId) -> ZenohNetwork:
-        return ZenohNetwork(node, ZenohSettings(connect=self.entries))
+        return ZenohNetwork(node, self.settings())
+
+    def settings(self) -> ZenohSettings:
+        return ZenohSettings(connect=self.entries)
 
     async def open(self, node: NodeId, serve: Serve = echo) -> Network:
         network = await super().open(node, serve)
@@ -231,6 +236,30 @@ class ZenohRoom(_Room):
     def forge(self, sender: NodeId, to: NodeId, data: bytes) -> None:
         del to
         self.session(sender).put(f"digest/{sender}", data)
+
+
+class RealmRoom(ZenohRoom):
+    """Nodes that are members of one realm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.realm = Realm()
+        self.identities: dict[NodeId, RealmIdentity] = {}
+
+    def make(self, node: NodeId) -> ZenohNetwork:
+        if node not in self.identities:
+            self.identities[node] = self.realm.member(node)
+        return ZenohNetwork(node, self.settings(), identity=self.identities[node])
+
+    async def close(self) -> None:
+        await super().close()
+        self.realm.close()
+
+    def settings(self) -> ZenohSettings:
+        return ZenohSettings(listen=("tls/127.0.0.1:0",), connect=self.entries)
+
+    def forge(self, sender: NodeId, to: NodeId, data: bytes) -> None:
+        super().forge(sender, to, self.identities[sender].seal("digest", "", data))
 
 
 Opens = Callable[[], AbstractAsyncContextManager[Room]]
