@@ -66,7 +66,7 @@ class Connection(H11Protocol):
         """Take some more of a request."""
         self._taken += len(data)
         super().data_received(data)
-        self._look()
+        self._look(len(data))
 
     def on_response_complete(self) -> None:
         """Wait for a further request."""
@@ -80,14 +80,14 @@ class Connection(H11Protocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Pass over a wish for another protocol, as HTTP has it; uvicorn logs each."""
 
-    def _look(self) -> None:
-        """See whether a request is under way now."""
+    def _look(self, taken: int = 0) -> None:
+        """See whether a request is under way now, of which so many bytes just came."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         busy = cycle is not None and not cycle.response_complete
         began = busy and cycle is not self._asked
         if began or busy != self._is_busy:
             self._asked, self._is_busy = cycle, busy
-            self._since, self._taken = self.loop.time(), 0
+            self._since, self._taken = self.loop.time(), taken
             self._crowd.turn(self, busy=busy)
 
     # What the crowd asks.
