@@ -23,7 +23,9 @@ from dmoa.errors import ConfigError, DmoaError
 from dmoa.runtime.node import Node
 
 if TYPE_CHECKING:
+    from dmoa.api.errands import Errands
     from dmoa.config.keys import Doorkeeper
+    from dmoa.store.archive import Archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Ready:
     """The file of keys, where its API asks for one."""
     clear: bool = False
     """Whether keys and prompts reach its API over a network in clear text."""
+    store: Path | None = None
+    """Where its responses are kept; None where they end with the process."""
 
 
 def build(
@@ -73,6 +77,7 @@ def build(
         incarnation=time.time_ns() // 1_000_000,
         url=url,
         recorder=Recorder(Path(settings.record).expanduser()) if settings.record else None,
+        trusted=settings.trusted,
     )
 
 
@@ -136,6 +141,7 @@ async def serve(
     """
     from dmoa.api import door, listener
     from dmoa.api.app import create_app
+    from dmoa.api.errands import Errands
     from dmoa.config.keys import Doorkeeper
 
     stop = asyncio.Event()
@@ -153,20 +159,40 @@ async def serve(
         node = build(settings, url=url, progress=progress)
         hosts = frozenset((settings.host, *settings.hosts))
         most = listener.room_for(settings.connections)
-        server = door.server(create_app(node, keeper, hosts), connections=most, tls=tls)
+        archive = await asyncio.to_thread(_archive, settings)
+        errands = Errands(node, archive)
+        app = create_app(node, keeper, hosts, errands)
+        server = door.server(app, connections=most, tls=tls)
         serving = asyncio.ensure_future(server.serve(sockets=[sock]))
 
         def tell() -> None:
             place = keeper.file if keeper is not None and keeper.asks else None
             clear = tls is None and not local
             model = node.profile.model
-            ready(Ready(node.id, url, model, node.endpoints, node.usual, place, clear=clear))
+            ready(
+                Ready(
+                    node.id, url, model, node.endpoints, node.usual, place,
+                    clear=clear, store=archive.file,
+                )
+            )  # fmt: skip
 
         try:
-            await _run(node, serving, stop, tell)
+            await _run(node, errands, serving, stop, tell)
         finally:
             server.should_exit = True
             await serving
+            await archive.close()
+
+
+def _archive(settings: Settings) -> Archive:
+    """Open what keeps the responses: a file, unless there is no saying whose it would be."""
+    from dmoa.store.archive import Archive, default_file
+
+    file = Path(settings.store) if settings.store else None
+    if settings.store == "auto":
+        file = default_file(settings.port) if settings.port else None
+    days, most = settings.store_days, settings.store_bytes
+    return Archive(file, node=settings.node, days=days, most=most)
 
 
 def _refuse_without_keys(host: str, keeper: Doorkeeper | None) -> None:
@@ -180,7 +206,11 @@ def _refuse_without_keys(host: str, keeper: Doorkeeper | None) -> None:
 
 
 async def _run(
-    node: Node, serving: asyncio.Future[None], stop: asyncio.Event, tell: Callable[[], None]
+    node: Node,
+    errands: Errands,
+    serving: asyncio.Future[None],
+    stop: asyncio.Event,
+    tell: Callable[[], None],
 ) -> None:
     """Open a node, and keep it until its API ends or it is told to stop."""
     opening = asyncio.ensure_future(node.open())
@@ -190,6 +220,7 @@ async def _run(
         await asyncio.wait({opening, serving, stopping}, return_when=first)
         if opening.done():
             opening.result()
+            errands.wake()
             tell()
             await asyncio.wait({serving, stopping}, return_when=first)
     finally:
@@ -197,5 +228,6 @@ async def _run(
         opening.cancel()
         with suppress(asyncio.CancelledError, DmoaError):
             await opening
+        await errands.close()
         if node.is_open:
             await node.close()

@@ -10,24 +10,32 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from dmoa.api import chat, models, problems, queue
+from dmoa.api.errands import Errands
 from dmoa.api.guard import Guard
+from dmoa.api.responses import Responses
+from dmoa.api.responses_routes import mount
 from dmoa.api.schema import ChatRequest
 from dmoa.api.shapes import Json
 from dmoa.config.keys import Doorkeeper
 from dmoa.core.digest import Digest
 from dmoa.runtime.node import Node
+from dmoa.store.archive import Archive
 
 BODY_FACTOR = 8
 """A request's body may be so many times the conversation it may hold: JSON escapes."""
 
 
 def create_app(
-    node: Node, keeper: Doorkeeper | None = None, hosts: frozenset[str] = frozenset()
+    node: Node,
+    keeper: Doorkeeper | None = None,
+    hosts: frozenset[str] = frozenset(),
+    errands: Errands | None = None,
 ) -> FastAPI:
     """Make the API of a node; it answers 503 until the node is open.
 
     Whom it answers at all is the `keeper`'s affair; without one it answers everybody. It may
-    be addressed by the `hosts`, beside its own address.
+    be addressed by the `hosts`, beside its own address. Its `errands` keep the responses;
+    without them they end with the process.
     """
     app = FastAPI(
         title="dmoa",
@@ -41,6 +49,7 @@ def create_app(
     app.add_middleware(Guard, body_bytes=body_bytes, keeper=keeper, hosts=hosts)
     _tell_how_it_stands(app, node)
     _speak_openai(app, node)
+    mount(app, Responses(node, errands or Errands(node, Archive()), keeper))
     return app
 
 
@@ -75,7 +84,10 @@ def _tell_how_it_stands(app: FastAPI, node: Node) -> None:
 
         return {
             "node": shaped(node.digest, 0.0),
-            "peers": [shaped(digest, age) for digest, age in node.peers],
+            "peers": [
+                shaped(digest, age) | {"standing": asdict(node.conduct(digest.node))}
+                for digest, age in node.peers
+            ],
         }
 
     @app.get("/v1/queue")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any, Protocol, TypeVar
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -53,13 +53,21 @@ def event(data: dict[str, Any], *, kind: str = "") -> bytes:
     return name + b"data: " + text.encode() + b"\n\n"
 
 
+class Closing(Protocol):
+    """What is to be closed after a stream."""
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Close it, whether it was begun or not."""
+        ...
+
+
 class EventStream(StreamingResponse):
     """A stream of events that closes what it follows, however it ends or never begins."""
 
     def __init__(
         self,
         events: AsyncIterator[bytes],
-        followed: AsyncGenerator[Any, None],
+        followed: Closing,
         *,
         headers: Mapping[str, str] | None = None,
     ) -> None:

@@ -113,6 +113,10 @@ def _tell(ready: Ready) -> None:
         render.talk("`dmoa eval` measures it; `--default mixture` asks for it anyway")
     if ready.keys is not None:
         render.talk(f"its API asks for a key of {ready.keys}; commands send DMOA_KEY")
+    if ready.store is not None:
+        render.talk(f"responses are kept in {ready.store}")
+    else:
+        render.talk("responses end with this node: a fixed --port, or `store`, keeps them")
     render.talk("Ctrl-C stops it")
 
 

@@ -13,6 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -68,25 +69,24 @@ class Archive:
         most: int = MOST_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.file = file
+        self.file = None if file is None else file.expanduser()
         self._clock = clock
         self._closed = False
         self._lock: Lock | None = None
         self._writer: _Thread | None = None
         self._reader: _Thread | None = None
-        if file is None:
+        if self.file is None:
             table = Table(open_memory(), most=min(most, MEMORY_BYTES), keep=days * _DAY)
             self._table, self.put_back_at_start = table, table.begin_life(clock())
+            weakref.finalize(self, table.close)
             return
-        file = file.expanduser()
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = Lock(file, node)
+        self._lock = Lock(self.file, node)
         try:
-            connection = open_file(file)
+            connection = open_file(self.file)
             self._table = Table(connection, most=most, keep=days * _DAY)
             with _disk():
                 self.put_back_at_start = self._table.begin_life(clock())
-                reading = Table(open_reader(file), most=most, keep=days * _DAY, writes=False)
+                reading = Table(open_reader(self.file), most=most, keep=days * _DAY, writes=False)
         except BaseException:
             self._lock.close()
             raise

@@ -67,6 +67,7 @@ class Lock:
     def __init__(self, file: Path, node: str) -> None:
         beside = file.with_name(f"{file.name}.lock")
         try:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise _unusable(file, error) from None
@@ -148,8 +149,7 @@ def open_reader(file: Path) -> sqlite3.Connection:
 
 
 def _make(file: Path) -> None:
-    """Make folder and file, so that only their owner can read them."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make the file, so that only its owner can read it."""
     try:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
