@@ -258,7 +258,7 @@ def _refuse_open_doors(settings: Settings) -> None:
 def _unencrypted(settings: Settings, key: str, what: str) -> ConfigError:
     return ConfigError(
         f"{settings.sources[key]}: {what}, and nothing is encrypted without a realm",
-        hint="`dmoa realm create` makes one; in a network that you trust, `--insecure` does without",
+        hint="`dmoa realm create` makes one; in a network that you trust, `--insecure` will do",
     )
 
 

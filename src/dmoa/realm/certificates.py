@@ -78,6 +78,14 @@ def authority_key(authority: x509.Certificate) -> Ed25519PublicKey:
     return key
 
 
+def subject(certificate: x509.Certificate) -> str:
+    """Read the one name that a certificate is about; ForgedError where it is not one."""
+    try:
+        return _common_name(certificate.subject)
+    except ValueError:
+        raise ForgedError("a certificate that names nobody, or several") from None
+
+
 def make_authority(realm: str, key: Ed25519PrivateKey, now: float) -> x509.Certificate:
     """Make the certificate of a realm's authority, signed by itself; `now` in Unix seconds."""
     name = _name(realm)

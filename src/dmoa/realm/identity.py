@@ -58,7 +58,13 @@ class RealmIdentity:
         self._revoked: dict[str, int] = {}
         self._seen = self._times()
         self._take_certificate()
-        self._take_notice(_content(membership))
+        try:
+            self._take_notice(_content(membership))
+        except ForgedError as error:
+            raise RealmError(
+                f"{membership.notice_file}: {error.message}",
+                hint="move it away: other members bring the newest one",
+            ) from None
 
     @property
     def node(self) -> NodeId:
