@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scripted_api import Dmoa
 
 from dmoa.config import load
+from dmoa.config.edit import edited
 from dmoa.core.mixture import ALONE, Mixture
 from dmoa.core.usual import Verdict
 from dmoa.errors import ConfigError
 from dmoa.study.evals.folder import Folder, hash_of
-from dmoa.study.evals.gate import edited
 from dmoa.study.evals.records import Answer, Item, Judgement, Member, Plan
 from dmoa.study.lines import Lines
 
@@ -175,7 +175,7 @@ def test_without_a_mixture_there_is_nothing_to_decide(dmoa: Dmoa, tmp_path: Path
     ],
 )
 def test_the_rest_of_the_file_stays(old: str, new: str) -> None:
-    assert edited(old, PAYS, "f") == new
+    assert edited(old, "verdict", PAYS, "f") == new
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_the_rest_of_the_file_stays(old: str, new: str) -> None:
 )
 def test_what_it_cannot_be_put_into_is_left_alone(old: str) -> None:
     with pytest.raises(ConfigError, match="without changing the rest") as caught:
-        edited(old, PAYS, "f")
+        edited(old, "verdict", PAYS, "f")
     assert caught.value.hint is not None
     assert PAYS in caught.value.hint
 
@@ -220,6 +220,6 @@ KEYS = st.sampled_from(["port = 1", "# verdict = 2", "node = 'a'", "", 'mode = "
 @given(st.lists(KEYS, unique=True), st.booleans())
 def test_whatever_stood_there_stands_there_still(lines: list[str], twice: Any) -> None:
     old = "\n".join(lines)
-    new = edited(edited(old, "m1k1: pays", "f") if twice else old, PAYS, "f")
+    new = edited(edited(old, "verdict", "m1k1: pays", "f") if twice else old, "verdict", PAYS, "f")
     assert tomllib.loads(new) == tomllib.loads(old) | {"verdict": PAYS}
     assert all(line in new.splitlines() for line in lines if line)

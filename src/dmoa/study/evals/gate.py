@@ -7,25 +7,19 @@ model alone where it does not, or where that cannot be told (`dmoa.core.usual`).
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dmoa.config.files import replace
+from dmoa.config import edit
 from dmoa.core import usual
 from dmoa.core.mixture import Mixture
-from dmoa.errors import ConfigError, UsageError
-from dmoa.study.evals.members import as_toml
+from dmoa.errors import UsageError
 from dmoa.study.evals.plan import configuration
 from dmoa.study.evals.table import Row, Table
 from dmoa.study.evals.verdict import Verdict, verdict_of
 
 KEY = "verdict"
-_LINE = re.compile(rf"^[ \t]*{KEY}[ \t]*=.*$", re.MULTILINE)
-_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,51 +117,5 @@ def one_of(tables: Sequence[Table], *, judge: str = "") -> Table:
 
 
 def write(file: Path, line: usual.Verdict) -> None:
-    """Write the verdict into the configuration of a node, whole or not at all.
-
-    The rest stays as it is, byte for byte. ConfigError where the file is not TOML, or the line
-    can't be put into it without changing something else.
-    """
-    try:
-        old = file.read_bytes().decode() if file.exists() else ""
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file}: is not UTF-8") from None
-    new = edited(old, line.text, str(file))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        replace(file, new.encode())
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: cannot be written: {error.strerror or error}", hint="name another --config"
-        ) from None
-
-
-def edited(old: str, verdict: str, name: str) -> str:
-    """Put the verdict into the text of a TOML file, in place of an earlier one."""
-    line = as_toml({KEY: verdict}).rstrip("\n")
-    if _LINE.search(old):
-        new = _LINE.sub(lambda _: line, old, count=1)
-    elif found := _TABLE.search(old):
-        new = f"{old[: found.start()]}{line}\n{old[found.start() :]}"
-    else:
-        new = f"{old}\n{line}\n" if old and not old.endswith("\n") else f"{old}{line}\n"
-    wanted = _parsed(old, name) | {KEY: verdict}
-    try:
-        well = tomllib.loads(new) == wanted
-    except ValueError:
-        well = False
-    if not well:
-        raise ConfigError(
-            f"{name}: the verdict cannot be put in without changing the rest",
-            hint=f"write it yourself: {line}",
-        )
-    return new
-
-
-def _parsed(text: str, name: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"{name}: is not TOML: {error}") from None
+    """Write the verdict into the configuration of a node, as `dmoa.config.edit.write` does."""
+    edit.write(file, KEY, line.text)
