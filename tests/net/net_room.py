@@ -235,7 +235,8 @@ class ZenohRoom(_Room):
 
     def forge(self, sender: NodeId, to: NodeId, data: bytes) -> None:
         del to
-        self.session(sender).put(f"digest/{sender}", data)
+        block = zenoh.CongestionControl.BLOCK
+        self.session(sender).put(f"digest/{sender}", data, congestion_control=block)
 
 
 class RealmRoom(ZenohRoom):
