@@ -30,6 +30,7 @@ class Ready:
     usual: Usual = field(default_factory=Usual)
     keys: Path | None = None
     clear: bool = False
+    store: Path | None = None
 
 
 READY = Ready("n1", "http://127.0.0.1:5", "tiny", ("tcp/127.0.0.1:6",))
