@@ -72,6 +72,7 @@ def test_it_tells_the_person_where_it_is(dmoa: Dmoa, served: list[Settings]) -> 
         "node n1 answers at http://127.0.0.1:5 with tiny",
         "peers join it with `--connect tcp/127.0.0.1:6`",
         "the model dmoa is m1k2: the operator chose it",
+        "responses end with this node: a fixed --port, or `store`, keeps them",
         "Ctrl-C stops it",
     ]
     (settings,) = served
