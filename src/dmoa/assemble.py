@@ -64,10 +64,15 @@ def build(
         connect=settings.connect,
         multicast=settings.multicast,
     )
+    model = open_backend(settings.model, progress=progress)
+    if settings.log_prompts:
+        from dmoa.backends.overheard import Overheard
+
+        model = Overheard(model)
     network = ZenohNetwork(NodeId(settings.node), meeting, limits=settings.limits)
     return Node(
         network,
-        open_backend(settings.model, progress=progress),
+        model,
         defaults=settings.defaults,
         persona=settings.persona,
         limits=settings.limits,

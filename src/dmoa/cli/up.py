@@ -72,14 +72,12 @@ def up(*, file: Path | None, as_json: bool, watch_stdin: bool, **flags: Any) -> 
     DMOA_KEY. Flags win over the environment, and the environment over the file.
     """
     import asyncio
-    import logging
 
     from dmoa import config
+    from dmoa.cli import logs
 
     settings = config.load(flags, file=file)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    logs.begin(settings.log_level, prompts=settings.log_prompts)
     if watch_stdin:
         threading.Thread(target=stop_on_eof, name="stdin", daemon=True).start()
 
@@ -95,7 +93,11 @@ def up(*, file: Path | None, as_json: bool, watch_stdin: bool, **flags: Any) -> 
             render.note(f"{why}; set certificate and certificate_key")
         (_tell_json if as_json else _tell)(told)
 
-    asyncio.run(serve(settings, keys=key_file(file), ready=ready, progress=render.talk))
+    async def live() -> None:
+        asyncio.get_running_loop().set_exception_handler(logs.mishap)
+        await serve(settings, keys=key_file(file), ready=ready, progress=render.talk)
+
+    asyncio.run(live())
 
 
 def _tell_json(ready: Ready) -> None:
