@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from dmoa.api import chat, models, problems, queue
 from dmoa.api.errands import Errands
 from dmoa.api.guard import Guard
+from dmoa.api.reach import Reach
 from dmoa.api.responses import Responses
 from dmoa.api.responses_routes import mount
 from dmoa.api.schema import ChatRequest
@@ -95,7 +96,14 @@ def _tell_how_it_stands(app: FastAPI, node: Node) -> None:
         """Tell who waits here, and for how long."""
         return queue.queue(node)
 
-    _ = (health, list_peers, show_queue)
+    reach = Reach(node)
+
+    @app.get("/v1/reach")
+    async def show_reach() -> Json:
+        """Call on every peer, for its release, its clock and whom it hears."""
+        return await reach.told()
+
+    _ = (health, list_peers, show_queue, show_reach)
 
 
 def _speak_openai(app: FastAPI, node: Node) -> None:

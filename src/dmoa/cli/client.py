@@ -22,6 +22,7 @@ from dmoa.cli.told import (
     Neighbourhood,
     Place,
     Queue,
+    Reach,
     Trace,
     Turn,
     Visit,
@@ -131,6 +132,10 @@ class Client:
     def peers(self) -> Neighbourhood:
         """Ask whom it knows, and how they stand."""
         return self._get("/v1/peers", Neighbourhood)
+
+    def reach(self) -> Reach:
+        """Let it call on all its peers, which takes some seconds where one is silent."""
+        return self._get("/v1/reach", Reach)
 
     def queue(self) -> Queue:
         """Ask how its queue stands, and its users' queries in it."""

@@ -13,6 +13,7 @@ from dmoa.cli import render
 from dmoa.cli.ask import ask
 from dmoa.cli.chat import chat
 from dmoa.cli.demo import demo
+from dmoa.cli.doctor import doctor
 from dmoa.cli.eval import evaluate
 from dmoa.cli.key import key
 from dmoa.cli.load import load
@@ -29,7 +30,7 @@ INTERRUPTED = 128 + 2
 """Exit code after Ctrl-C, as a shell would say it."""
 
 _HEADINGS = {
-    "Run a network": (demo, up, ask, chat, peers, top, key, replay),
+    "Run a network": (demo, up, ask, chat, peers, top, key, doctor, replay),
     "Study a network": (plan, simulate, load, evaluate, paper),
 }
 

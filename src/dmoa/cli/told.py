@@ -96,6 +96,25 @@ class Health(msgspec.Struct, frozen=True):
     peers: int = 0
 
 
+class Reached(msgspec.Struct, frozen=True):
+    """What one peer said when it was called on; `flaw` says why it did not."""
+
+    node: str
+    version: str = ""
+    ahead_seconds: float = 0.0
+    away_seconds: float = 0.0
+    hears: tuple[str, ...] = ()
+    flaw: str = ""
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """Whom a node reaches, and which release it runs."""
+
+    node: str
+    version: str
+    peers: tuple[Reached, ...] = ()
+
+
 class Conduct(msgspec.Struct, frozen=True):
     """How a peer behaved: points of blame now, and how often it did what since it is known."""
 
