@@ -113,18 +113,12 @@ def open_file(file: Path) -> sqlite3.Connection:
     try:
         connection = _connect(file)
     except sqlite3.Error as error:
-        raise ConfigError(
-            f"{file}: cannot be opened: {error}", hint="name another `store`"
-        ) from None
+        raise _refused(file, error) from None
     try:
         _check(connection, file)
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         connection.close()
-        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            raise ConfigError(
-                f"{file}: another program writes to it", hint="close that, or name another `store`"
-            ) from None
-        raise _damaged(file, str(error)) from None
+        raise _refused(file, error) from None
     except BaseException:
         connection.close()
         raise
@@ -171,14 +165,18 @@ def _connect(file: Path | None) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=BUSY_MS / 1000,
     )
-    for pragma in (
-        f"page_size = {PAGE_BYTES}",
-        "auto_vacuum = INCREMENTAL",  # before there are tables, and with its page size
-        "secure_delete = ON",  # deleted is deleted
-        "trusted_schema = OFF",
-        "cell_size_check = ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in (
+            f"page_size = {PAGE_BYTES}",
+            "auto_vacuum = INCREMENTAL",  # before there are tables, and with its page size
+            "secure_delete = ON",  # deleted is deleted
+            "trusted_schema = OFF",
+            "cell_size_check = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -210,6 +208,18 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
             f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION}; "
             f"PRAGMA user_version = {FORMAT}; COMMIT;"
         )
+
+
+def _refused(file: Path, error: sqlite3.Error) -> ConfigError | StoreError:
+    """Say why SQLite does not open a file."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_BUSY:
+        return ConfigError(
+            f"{file}: another program writes to it", hint="close that, or name another `store`"
+        )
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return ConfigError(f"{file}: cannot be opened: {error}", hint="name another `store`")
+    return _damaged(file, str(error))
 
 
 def _damaged(file: Path, said: str) -> StoreError:
