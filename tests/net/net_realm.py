@@ -17,7 +17,7 @@ class Realm:
     """Gives out papers for any name, as good or as bad as a test wants them."""
 
     def __init__(self, folder: Path | None = None, *, name: str = "home") -> None:
-        self._place = None if folder else tempfile.TemporaryDirectory()
+        self._place = None if folder else tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.folder = folder or Path(self._place.name)  # type: ignore[union-attr]
         self.name = name
         self._key = certificates.new_key()
