@@ -172,6 +172,9 @@ async def ask(http: httpx2.AsyncClient, node: Soaked, number: int, tally: Tally)
         else:
             body = {"model": "dmoa", "input": words, "background": True}
             response = await http.post(f"{node.url}/v1/responses", json=body)
+    except httpx2.ConnectError:  # nobody accepted it
+        tally.chats["not up yet"] += 1
+        return
     except httpx2.HTTPError as error:
         if node.lives == life and node.process is not None and node.process.poll() is None:
             tally.lost.append(f"{words} at {node.name}: {type(error).__name__}")
