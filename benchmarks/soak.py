@@ -210,11 +210,11 @@ async def load(http: httpx2.AsyncClient, nodes: list[Soaked], seconds: float, ta
 
 async def kills(nodes: list[Soaked], every: float, seconds: float) -> int:
     """Kill one after another, and start it again at once."""
-    done, dice = 0, Random(2)
+    done = 0
     end = time.monotonic() + seconds
     while time.monotonic() + every < end:
         await asyncio.sleep(every)
-        node = dice.choice(nodes[1:])  # the first one lives through all of it
+        node = nodes[1 + done % (NODES - 1)]  # the first one lives through all of it
         node.kill()
         node.start()
         done += 1
