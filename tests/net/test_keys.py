@@ -17,7 +17,10 @@ def test_keys_are_what_other_programs_may_rely_on() -> None:
     assert keys.withdrawals(B) == "withdraw/b-2/*"
     assert keys.standing(B, A) == "standing/b-2/a"
     assert keys.standing(B) == "standing/b-2/*"
+    assert keys.roll(B, A) == "roll/b-2/a"
+    assert keys.roll(B) == "roll/b-2/*"
     assert keys.digest(A) == "digest/a"
+    assert keys.notice(A) == "revoked/a"
     assert keys.presence(A) == "alive/a"
 
 
@@ -34,6 +37,8 @@ def test_what_is_no_name_is_no_realm(realm: str) -> None:
         keys.jobs(B, A),
         keys.withdrawals(B, A),
         keys.standing(B, A),
+        keys.roll(B, A),
+        keys.notice(A),
         keys.digest(A),
         keys.presence(A),
     ],
@@ -50,3 +55,4 @@ def test_a_key_without_a_speaker_has_none(key: str) -> None:
 def test_wildcards_cover_their_keys() -> None:
     assert keys.digest(NodeId("*")) == keys.DIGESTS
     assert keys.presence(NodeId("*")) == keys.PRESENCES
+    assert keys.notice(NodeId("*")) == keys.NOTICES
