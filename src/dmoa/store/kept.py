@@ -18,7 +18,7 @@ PAGE = 100
 """Responses of one listing."""
 SUSPECT = 2
 """Ends of the process after which a question under way is tried with no other beside it."""
-CRASHES = 5
+CRASHES = 8
 """Ends of the process under one question after which it is not tried again."""
 TEXT_BYTES = 16 * 1024 * 1024
 """Of one response with all that is kept of it."""

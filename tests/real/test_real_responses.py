@@ -1,0 +1,45 @@
+"""A home that is killed under background load loses nothing, and answers nothing twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kills import run
+from real_room import NodeProcess, free_ports
+
+pytestmark = pytest.mark.real
+
+KILLS = 8
+"""In CI; `python -m tests.real.kills --count 200` takes its time."""
+
+
+def test_what_was_accepted_is_completed_once_whenever_home_is_killed() -> None:
+    account = run(KILLS, seed=7)
+    assert account.kills == KILLS
+    assert len(account.accepted) > KILLS
+    assert any(tries > 1 for tries in account.attempts)
+
+
+def test_a_home_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    settings = tmp_path / "home.toml"
+    settings.write_text(f'store = "{tmp_path / "kept" / "store.db"}"\n', encoding="utf-8")
+    words = ("--model", "fake:1.5", "--port", str(port), "--config", str(settings))
+    node = NodeProcess("lone", *words, log=tmp_path / "log").ready()
+    try:
+        with node.http() as http:
+            body = {"input": "why?", "background": True}
+            made = http.post("/v1/responses", json=body).json()["id"]
+        node.process.terminate()
+        assert node.finish() == 0
+        node.revive()
+        response = node.sdk.responses.retrieve(made, stream=True)
+        *_, last = iter(response)
+        assert last.type == "response.completed"
+        assert last.response.output_text == "fake heard: why?"
+        assert last.response.model_extra["dmoa"]["attempts"] == 2
+    finally:
+        node.process.kill()
+        node.finish()
+    assert "Traceback" not in (tmp_path / "log").read_text()
