@@ -10,7 +10,7 @@ from real_room import NodeProcess, free_ports
 
 pytestmark = pytest.mark.real
 
-KILLS = 8
+KILLS = 6
 """In CI; `python -m tests.real.kills --count 200` takes its time."""
 
 
