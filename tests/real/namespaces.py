@@ -115,7 +115,9 @@ class Machine:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
             )
-        until(self.is_ready, what=f"{self.node}, of which the log is {self.log}")
+        process = self.process
+        until(lambda: self.is_ready() or process.poll() is not None, what=f"{self.node} is ready")
+        assert process.poll() is None, f"{self.node} ended:\n{self.log.read_text()[-2000:]}"
 
     def signal(self, number: int) -> None:
         assert self.process is not None

@@ -144,8 +144,12 @@ def counting_server() -> Iterator[tuple[CountingServer, str]]:
 class NodeProcess:
     """One `dmoa up` in a process of its own."""
 
-    def __init__(self, name: str, *args: str, log: Path) -> None:
+    def __init__(
+        self, name: str, *args: str, log: Path, env: dict[str, str] | None = None
+    ) -> None:
+        """Start it, with `env` besides what the environment has."""
         self.name = name
+        self._env = env or {}
         self._args = args
         self._log = log
         self._start()
@@ -158,7 +162,7 @@ class NodeProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=clean_environment(),
+                env=clean_environment() | self._env,
             )
         self.url = ""
 
