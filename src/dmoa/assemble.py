@@ -10,7 +10,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractAsyncContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random, SystemRandom
@@ -25,6 +25,9 @@ from dmoa.runtime.node import Node
 if TYPE_CHECKING:
     from dmoa.api.errands import Errands
     from dmoa.config.keys import Doorkeeper
+    from dmoa.net.zenoh import ZenohNetwork
+    from dmoa.realm.identity import RealmIdentity
+    from dmoa.realm.office import Office
     from dmoa.store.archive import Archive
 
 
@@ -46,30 +49,27 @@ class Ready:
 
 
 def build(
-    settings: Settings, *, url: str = "", progress: Callable[[str], None] | None = None
+    settings: Settings,
+    *,
+    url: str = "",
+    progress: Callable[[str], None] | None = None,
+    network: ZenohNetwork | None = None,
 ) -> Node:
     """Make a node of its parts; ConfigError where a setting names no such part.
 
-    `progress` hears, from any thread, lines for a person while a model is prepared.
+    `progress` hears, from any thread, lines for a person while a model is prepared. RealmError
+    where it belongs to a realm whose papers are not in order, unless it is given a `network`.
     """
     from dmoa.backends.registry import open_backend
-    from dmoa.core.names import NodeId
-    from dmoa.net.zenoh import ZenohNetwork
-    from dmoa.net.zenoh_config import ZenohSettings
     from dmoa.runtime.recorder import Recorder
 
-    meeting = ZenohSettings(
-        realm=settings.realm,
-        listen=settings.listen,
-        connect=settings.connect,
-        multicast=settings.multicast,
-    )
+    if network is None:
+        network = _way(settings, _identity(settings))
     model = open_backend(settings.model, progress=progress)
     if settings.log_prompts:
         from dmoa.backends.overheard import Overheard
 
         model = Overheard(model)
-    network = ZenohNetwork(NodeId(settings.node), meeting, limits=settings.limits)
     return Node(
         network,
         model,
@@ -84,6 +84,44 @@ def build(
         recorder=Recorder(Path(settings.record).expanduser()) if settings.record else None,
         trusted=settings.trusted,
     )
+
+
+def _identity(settings: Settings) -> RealmIdentity | None:
+    """Read the papers of the realm; None where it is a name alone."""
+    if settings.membership is None:
+        return None
+    from dmoa.realm.identity import RealmIdentity
+    from dmoa.realm.residence import check
+
+    identity = RealmIdentity(settings.membership)
+    check(identity)
+    return identity
+
+
+def _way(settings: Settings, identity: RealmIdentity | None) -> ZenohNetwork:
+    """Make the way to the peers."""
+    from dmoa.core.names import NodeId
+    from dmoa.net.zenoh import ZenohNetwork
+    from dmoa.net.zenoh_config import ZenohSettings
+
+    its = settings.membership
+    meeting = ZenohSettings(
+        realm=settings.realm,
+        listen=settings.listen,
+        connect=settings.connect,
+        multicast=settings.multicast,
+        port=0 if its is None else its.multicast,
+        relayed=settings.relayed,
+    )
+    node = NodeId(settings.node)
+    return ZenohNetwork(node, meeting, limits=settings.limits, identity=identity)
+
+
+def office(file: Path | None = None) -> Office:
+    """Open the office where realms are founded, joined and looked after, for a configuration."""
+    from dmoa.realm.office import Office
+
+    return Office(file)
 
 
 def prepare(models: Sequence[str], progress: Callable[[str], None]) -> None:
@@ -161,7 +199,8 @@ async def serve(
         if not local:
             _refuse_without_keys(settings.host, keeper)
         url = listener.url(sock, secure=tls is not None, names=settings.hosts)
-        node = build(settings, url=url, progress=progress)
+        network, living = await _home(settings)
+        node = build(settings, url=url, progress=progress, network=network)
         hosts = frozenset((settings.host, *settings.hosts))
         most = listener.room_for(settings.connections)
         archive = await asyncio.to_thread(_archive, settings)
@@ -182,11 +221,25 @@ async def serve(
             )  # fmt: skip
 
         try:
-            await _run(node, errands, serving, stop, tell)
+            await _run(node, errands, living, serving, stop, tell)
         finally:
             server.should_exit = True
             await serving
             await archive.close()
+
+
+async def _home(
+    settings: Settings,
+) -> tuple[ZenohNetwork, AbstractAsyncContextManager[None]]:
+    """Make the way to the peers, and what looks after the membership in a realm meanwhile."""
+    its = settings.membership
+    if its is None:
+        return _way(settings, None), nullcontext()
+    from dmoa.realm.residence import in_order, residence
+
+    identity = await in_order(its)
+    network = _way(settings, identity)
+    return network, residence(identity, settings.listen, network.refresh)
 
 
 def _archive(settings: Settings) -> Archive:
@@ -210,9 +263,10 @@ def _refuse_without_keys(host: str, keeper: Doorkeeper | None) -> None:
         )
 
 
-async def _run(
+async def _run(  # noqa: PLR0913, PLR0917 - the parts of a node that runs
     node: Node,
     errands: Errands,
+    living: AbstractAsyncContextManager[None],
     serving: asyncio.Future[None],
     stop: asyncio.Event,
     tell: Callable[[], None],
@@ -225,9 +279,10 @@ async def _run(
         await asyncio.wait({opening, serving, stopping}, return_when=first)
         if opening.done():
             opening.result()
-            errands.wake()
-            tell()
-            await asyncio.wait({serving, stopping}, return_when=first)
+            async with living:
+                errands.wake()
+                tell()
+                await asyncio.wait({serving, stopping}, return_when=first)
     finally:
         stopping.cancel()
         opening.cancel()

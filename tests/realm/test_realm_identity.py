@@ -186,6 +186,20 @@ def test_a_certificate_made_by_hand_is_taken_where_nothing_is_wrong(both: Both) 
     assert certificates.certified(authority.certificate, made(authority)).node == "bob"
 
 
+@LITTLE
+@given(rubbish=st.binary(max_size=400), at=st.integers(0, 1000), flip=st.integers(1, 255))
+def test_what_the_authority_signed_is_known_before_it_is_parsed(
+    both: Both, rubbish: bytes, at: int, flip: int
+) -> None:
+    authority, *_ = both
+    key = certificates.authority_key(authority.certificate)
+    content = bytearray(certificates.der(made(authority)))
+    assert certificates.is_signed(bytes(content), key)
+    content[at % len(content)] ^= flip
+    assert not certificates.is_signed(bytes(content), key)
+    assert not certificates.is_signed(rubbish, key)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

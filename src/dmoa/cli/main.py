@@ -20,7 +20,9 @@ from dmoa.cli.load import load
 from dmoa.cli.paper import paper
 from dmoa.cli.peers import peers
 from dmoa.cli.plan import plan
+from dmoa.cli.realm import realm
 from dmoa.cli.replay import replay
+from dmoa.cli.responses import responses
 from dmoa.cli.simulate import simulate
 from dmoa.cli.top import top
 from dmoa.cli.up import up
@@ -30,7 +32,7 @@ INTERRUPTED = 128 + 2
 """Exit code after Ctrl-C, as a shell would say it."""
 
 _HEADINGS = {
-    "Run a network": (demo, up, ask, chat, peers, top, key, doctor, replay),
+    "Run a network": (demo, up, ask, chat, responses, peers, top, realm, key, doctor, replay),
     "Study a network": (plan, simulate, load, evaluate, paper),
 }
 

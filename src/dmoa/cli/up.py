@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 10.0
 """For a clean end after stdin closed."""
 
+_INSECURE = (
+    "insecure: who is in reach can read all prompts and answers, pass for any node, and send it "
+    "jobs; `dmoa realm create` ends that"
+)
+
 
 @command(
     "dmoa up --listen tcp/127.0.0.1:7447",
@@ -91,6 +96,8 @@ def up(*, file: Path | None, as_json: bool, watch_stdin: bool, **flags: Any) -> 
         if told.clear:
             why = "keys and prompts travel in clear text"
             render.note(f"{why}; set certificate and certificate_key")
+        if settings.insecure:
+            render.note(_INSECURE)
         (_tell_json if as_json else _tell)(told)
 
     async def live() -> None:

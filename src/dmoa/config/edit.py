@@ -14,25 +14,25 @@ from dmoa.errors import ConfigError
 _TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 
-def write(file: Path, key: str, value: str) -> None:
+def write(file: Path, key: str, new: str) -> None:
     """Write one key into a file, whole or not at all; the folder is made where there is none.
 
     The rest stays as it is, byte for byte. ConfigError where the file is not TOML, or the line
     can't be put into it without changing something else.
     """
-    new = edited(_text(file), key, value, str(file))
+    content = edited(_text(file), key, new, str(file))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace(file, new.encode())
+        replace(file, content.encode())
     except OSError as error:
         raise ConfigError(
             f"{file}: cannot be written: {error.strerror or error}", hint="name another --config"
         ) from None
 
 
-def has(file: Path, key: str) -> bool:
-    """Tell whether a file has a key; ConfigError where it cannot be read, or is not TOML."""
-    return key in _parsed(_text(file), str(file))
+def value(file: Path, key: str) -> object:
+    """Read one key of a file, None where it has none; ConfigError where it is not TOML."""
+    return _parsed(_text(file), str(file)).get(key)
 
 
 def edited(old: str, key: str, value: str, name: str) -> str:

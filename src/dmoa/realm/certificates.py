@@ -32,6 +32,10 @@ CERTIFICATE_BYTES = 1024
 """Of one certificate, DER; ours have some 400."""
 
 _USAGES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+_END = bytes.fromhex("300506032b6570034100")
+"""Of a certificate, before its signature of 64 bytes: Ed25519, and a string of bits."""
+_SHORTEST = 256
+"""Bytes; from there on a frame has the one form that is looked for."""
 _PRINTED = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]{1,4096}-----END CERTIFICATE-----\s*")
 
 
@@ -176,6 +180,24 @@ def der(certificate: x509.Certificate) -> bytes:
 def pem(certificate: x509.Certificate) -> str:
     """Write a certificate as it stands in files."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def is_signed(content: bytes, authority: Ed25519PublicKey) -> bool:
+    """Tell whether an authority signed these bytes as a certificate, without parsing them.
+
+    So that a stranger's bytes get no further. With Ed25519 the end of a certificate has one
+    form alone (RFC 8410), and all before it, within the outermost frame, is what was signed.
+    """
+    if not _SHORTEST <= len(content) <= CERTIFICATE_BYTES:
+        return False
+    frame, signed, end = content[:4], content[4 : -len(_END) - 64], content[-len(_END) - 64 : -64]
+    if frame != b"\x30\x82" + (len(content) - 4).to_bytes(4)[2:] or end != _END:
+        return False
+    try:
+        authority.verify(content[-64:], signed)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def from_der(content: bytes) -> x509.Certificate:

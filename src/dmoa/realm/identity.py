@@ -88,6 +88,11 @@ class RealmIdentity:
         return self._own.ends
 
     @property
+    def left(self) -> float:
+        """Seconds for which the own certificate is still good; less than 0 where it expired."""
+        return self._own.ends - self._clock()
+
+    @property
     def revoked(self) -> frozenset[str]:
         """Names of members whose certificates are no longer good, by the newest list known."""
         now = self._clock()
@@ -172,6 +177,8 @@ class RealmIdentity:
         """Read a certificate of the realm; the checks that never change are made once."""
         known = self._known.get(content)
         if known is None:
+            if not certificates.is_signed(content, self._authority_key):
+                raise ForgedError("a certificate that the realm's authority did not issue")
             found = certificates.certified(self._authority, certificates.from_der(content))
             known = (found, sha256(content).digest())
             # Only what the authority issued gets here, so that strangers push nobody out.

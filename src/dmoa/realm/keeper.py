@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from random import Random
 
@@ -20,14 +19,14 @@ RENEW = LIFE / 3
 RETRY = 3600.0
 """Seconds until it is tried again, a quarter more or less by chance."""
 WARN = 7 * 86_400.0
-"""Seconds of life that are left when it is told that nothing came of it."""
+"""Seconds of life that are left when the log begins to warn that it was not renewed."""
 
 _log = logging.getLogger(__name__)
 
 
-def is_due(identity: RealmIdentity, now: float) -> bool:
-    """Tell whether the own certificate should be renewed; `now` in Unix seconds."""
-    return identity.ends - now < RENEW
+def is_due(identity: RealmIdentity) -> bool:
+    """Tell whether the own certificate should be renewed."""
+    return identity.left < RENEW
 
 
 async def keep(
@@ -35,30 +34,35 @@ async def keep(
     changed: Callable[[], Awaitable[None]],
     *,
     renew: Callable[[RealmIdentity], Awaitable[None]] = errand.renew,
-    clock: Callable[[], float] = time.time,
     rng: Random | None = None,
 ) -> None:
     """Look after a membership until cancelled.
 
     `changed` is awaited after certificate or revocations became others, also by a command in
-    another process; the identity has taken them by then. What cannot be renewed is tried again
-    each hour, and the log says so in the last seven days.
+    another process; the identity has taken them by then. Where it fails, it is awaited again.
+    What cannot be renewed is tried again each hour, and in the last seven days the log warns.
     """
     rng = rng or Random()
-    again = clock()
+    loop = asyncio.get_running_loop()
+    again, news = loop.time(), False
     while True:
-        if is_due(identity, clock()) and clock() >= again:
-            again = clock() + RETRY * rng.uniform(0.75, 1.25)
-            await _tried(identity, renew, clock())
-        if identity.refresh():
-            await changed()
+        if is_due(identity) and loop.time() >= again:
+            again = loop.time() + RETRY * rng.uniform(0.75, 1.25)
+            await _tried(identity, renew)
+        news = identity.refresh() or news
+        if news:
+            try:
+                await changed()
+                news = False
+            except DmoaError as error:
+                _log.warning("news of the realm could not be taken into use: %s", error.message)
         await asyncio.sleep(LOOK)
 
 
 async def _tried(
-    identity: RealmIdentity, renew: Callable[[RealmIdentity], Awaitable[None]], now: float
+    identity: RealmIdentity, renew: Callable[[RealmIdentity], Awaitable[None]]
 ) -> None:
-    left = identity.ends - now
+    left = identity.left
     try:
         await renew(identity)
     except (DmoaError, OSError) as error:
