@@ -101,6 +101,8 @@ def test_reads_every_form(text, expected):
         ("smollm2?temperature=2.1", "`temperature` needs a number from 0 to 2"),
         ("smollm2?top_p=1.01", "`top_p` needs a number from 0 to 1"),
         ("llama:a.gguf?repeat_penalty=-1", "`repeat_penalty` needs a number from 0 to 2"),
+        ("smollm2?con\ntext=1", "not a URI"),
+        ("openai:http://h/v1#\x1b[31m", "not a URI"),
         ("?context=many", "context"),
         ("?context=0", "context"),
         ("?context=99999999999999999999", "context"),

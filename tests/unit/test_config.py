@@ -167,6 +167,17 @@ def test_a_wrong_variable_is_refused(nowhere: dict[str, str], variable: str, tex
     assert error.message.startswith(f"DMOA_{variable}: {variable.lower()} must be ")
 
 
+@pytest.mark.parametrize("key", ["persona", "model", "node", "hosts", "listen"])
+def test_bytes_that_are_no_text_are_refused(nowhere: dict[str, str], key: str) -> None:
+    text = b"tcp/\xff:1".decode("utf-8", "surrogateescape")  # as the system hands it to us
+    with pytest.raises(ConfigError, match=f"{key} must be text in UTF-8") as caught:
+        load(environ={**nowhere, f"DMOA_{key.upper()}": text})
+    caught.value.message.encode()
+    with pytest.raises(ConfigError, match="no such setting") as caught:
+        load(environ={**nowhere, f"DMOA_{text}": "x"})
+    caught.value.message.encode()
+
+
 def test_a_wrong_flag_is_refused(nowhere: dict[str, str]) -> None:
     error = refusal(flags={"log_level": "loud"}, environ=nowhere)
     assert error.message.startswith("--log-level: log_level must be one of ")

@@ -27,6 +27,7 @@ from dmoa.errors import ConfigError
 Kind = Literal["smollm2", "llama", "hub", "openai", "fake"]
 Layout = Literal["full", "short"]
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHAPE: Final = re.compile(
     r"(?P<target>[^?#]*)(?:\?(?P<before>[^#]*))?(?:#(?P<name>[^?]*))?(?:\?(?P<after>.*))?",
     re.DOTALL,
@@ -98,7 +99,7 @@ class BackendUri:
 def parse_uri(text: str) -> BackendUri:
     """Take a backend URI apart; ConfigError if it is none."""
     match = _SHAPE.fullmatch(text.strip())
-    if match is None:
+    if match is None or _CONTROLS.search(match[0]):
         raise ConfigError("the backend is not a URI", hint=_FORMS)
     head, colon, rest = match["target"].partition(":")
     kind = _kind(head if colon else match["target"], colon)

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from dmoa.config import realms
 from dmoa.config.realms import Membership
-from dmoa.config.values import PARSERS, is_loopback
+from dmoa.config.values import PARSERS, encodable, is_loopback
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
 from dmoa.core.policy import LIVE, PAPER, Choice, Order, Policy
@@ -320,6 +320,7 @@ _Read = dict[str, tuple[str, object]]
 
 def _parsed(source: str, key: str, value: object) -> tuple[str, object]:
     try:
+        encodable(value)
         return source, PARSERS[key](value)
     except ValueError as wanted:
         raise ConfigError(f"{source}: {key} must be {wanted}, not {value!r}") from None
@@ -354,7 +355,8 @@ def _from_environ(environ: Mapping[str, str]) -> _Read:
     for variable in sorted(name for name in environ if name.startswith("DMOA_")):
         if variable not in known:
             hint = _suggestion(variable, known, "known variables")
-            raise ConfigError(f"{variable}: there is no such setting", hint=hint)
+            shown = variable.encode(errors="backslashreplace").decode()
+            raise ConfigError(f"{shown}: there is no such setting", hint=hint)
         if variable not in _OTHER_VARIABLES:
             key = variable.removeprefix("DMOA_").lower()
             read[key] = _parsed(variable, key, _from_text(key, environ[variable]))

@@ -39,6 +39,17 @@ def is_loopback(endpoint: str) -> bool:
         return False
 
 
+def encodable(value: object) -> None:
+    """Refuse texts that are not UTF-8, which the environment and flags can hold; ValueError."""
+    items = cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else (value,)
+    try:
+        for item in items:
+            if isinstance(item, str):
+                item.encode()
+    except UnicodeEncodeError:
+        raise ValueError("text in UTF-8") from None
+
+
 def _whole(low: int, high: int) -> Callable[[object], int]:
     def parse(value: object) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:

@@ -72,7 +72,7 @@ def conversation(prompt: str | Sequence[Turn]) -> tuple[Turn, ...]:
     turns = (Turn("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
     try:
         for turn in turns:
-            turn.content.encode()
+            (turn.content + turn.extra).encode()
     except UnicodeEncodeError:
         raise UsageError("the prompt holds half a character (a lone surrogate)") from None
     for turn in turns:

@@ -1,0 +1,1 @@
+"""Fuzz: every border at which bytes come in that somebody else wrote."""
