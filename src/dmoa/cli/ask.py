@@ -122,9 +122,19 @@ def read_prompt(prompt: str) -> str:
 @mixture_options()
 @model_option
 @private_option
+@click.option(
+    "--background", is_flag=True, help="Print an id and leave; `dmoa responses show ID` later"
+)
 @json_option("Write one JSON object instead of text")
-def ask(
-    *, prompt: str, url: str, model: str, private: bool, as_json: bool, **mixture: int | None
+def ask(  # noqa: PLR0913 - the options of a question
+    *,
+    prompt: str,
+    url: str,
+    model: str,
+    private: bool,
+    background: bool,
+    as_json: bool,
+    **mixture: int | None,
 ) -> None:
     """Ask the network one question.
 
@@ -133,6 +143,15 @@ def ask(
     from dmoa.cli.client import Client
     from dmoa.cli.told import Turn
 
+    if background:
+        with Client(url) as node:
+            question = read_prompt(prompt)
+            made = node.ask_later(question, model=model, mixture=mixture, private=private)
+        if as_json:
+            render.data({"id": made.id, "status": made.status})
+        else:
+            click.echo(made.id)
+        return
     turns = [Turn("user", read_prompt(prompt))]
     said = Said()
     with Client(url) as node:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from math import ceil
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -23,6 +24,8 @@ from dmoa.cli.told import (
     Place,
     Queue,
     Reach,
+    Response,
+    Responses,
     Trace,
     Turn,
     Visit,
@@ -176,6 +179,41 @@ class Client:
                 raise _refused(response)
             yield from self._happenings(response)
 
+    def ask_later(
+        self,
+        prompt: str,
+        *,
+        model: str = "dmoa",
+        mixture: Mapping[str, int | None] | None = None,
+        private: bool = False,
+    ) -> Response:
+        """Have a question answered in the background; once this returns it will be."""
+        wishes = {**(mixture or {}), "private": private or None}
+        body = {
+            "model": model,
+            "input": prompt,
+            "background": True,
+            "dmoa": {key: value for key, value in wishes.items() if value is not None},
+        }
+        return self._send("POST", "/v1/responses", Response, body)
+
+    def responses(self, limit: int) -> Responses:
+        """List the responses that it keeps for us, the newest first."""
+        return self._get(f"/v1/dmoa/responses?limit={limit}", Responses)
+
+    def response(self, identity: str) -> tuple[Response, object]:
+        """Show a response, read and as it came."""
+        raw = self._get(_response(identity), dict[str, object])
+        return msgspec.convert(raw, Response), raw
+
+    def cancel(self, identity: str) -> Response:
+        """End a response of the background; one that has ended stays as it is."""
+        return self._send("POST", f"{_response(identity)}/cancel", Response, {})
+
+    def delete(self, identity: str) -> None:
+        """Delete a response, with its question."""
+        self._send("DELETE", _response(identity), dict[str, object])
+
     def _happenings(self, response: httpx2.Response) -> Iterator[Happening]:
         ended = False
         for data in _events(response.iter_bytes()):
@@ -188,8 +226,13 @@ class Client:
             raise PeerGoneError(f"the node at {self.url} went away in the middle of its answer")
 
     def _get(self, path: str, shape: type[_Shape]) -> _Shape:
+        return self._send("GET", path, shape)
+
+    def _send(self, method: str, path: str, shape: type[_Shape], body: object = None) -> _Shape:
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"content-type": "application/json"}
         with self._trouble():
-            response = self._http.get(path)
+            response = self._http.request(method, path, content=content, headers=headers)
             if not response.is_success:
                 raise _refused(response)
             return msgspec.json.decode(response.content, type=shape)
@@ -212,6 +255,11 @@ class Client:
                 f"what answers at {self.url} is no node of dmoa: {error}",
                 hint="name the URL that `dmoa up` printed",
             ) from None
+
+
+def _response(identity: str) -> str:
+    """Make the path of a response, whatever its name holds."""
+    return f"/v1/responses/{quote(identity, safe='')}"
 
 
 def _is_loopback(host: str) -> bool:

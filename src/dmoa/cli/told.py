@@ -184,3 +184,49 @@ class Turn(msgspec.Struct, frozen=True):
 
     role: str
     content: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a response has no answer."""
+
+    message: str = "no message"
+
+
+class _Text(msgspec.Struct, frozen=True):
+    text: str = ""
+
+
+class _Output(msgspec.Struct, frozen=True):
+    content: tuple[_Text, ...] = ()
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A response that a node keeps; times in Unix seconds, `ended_at` only in lists."""
+
+    id: str
+    status: str
+    model: str = ""
+    background: bool = False
+    created_at: int = 0
+    completed_at: int | None = None
+    ended_at: int | None = None
+    attempts: int = 0
+    output: tuple[_Output, ...] = ()
+    error: Problem | None = None
+
+    @property
+    def text(self) -> str:
+        """What was answered so far."""
+        return "".join(part.text for each in self.output for part in each.content)
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it is still to be answered."""
+        return self.status in ("queued", "in_progress")
+
+
+class Responses(msgspec.Struct, frozen=True):
+    """Some responses that a node keeps, the newest first."""
+
+    data: tuple[Response, ...] = ()
+    has_more: bool = False
