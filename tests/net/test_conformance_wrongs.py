@@ -18,7 +18,6 @@ from net_room import (
 )
 
 from dmoa.core.events import Offence
-from dmoa.core.limits import Limits
 from dmoa.core.messages import Gossip, Piece
 from dmoa.core.names import JobId, NodeId
 from dmoa.errors import RemoteProtocolError, UnreachableError
@@ -35,9 +34,8 @@ MALFORMED = (B, "malformed")
         (b"\x07" + codec.encode(Gossip(make_digest("b")))[1:], []),  # another release
         (codec.encode(Gossip(make_digest("c"))), [MALFORMED]),
         (codec.encode(make_job("b")), [MALFORMED]),
-        (b"x" * (Limits().message_bytes + 1), [(B, "oversized")]),
     ],
-    ids=["empty", "version", "another", "kind", "oversized"],
+    ids=["empty", "version", "another", "kind"],
 )
 async def test_what_is_no_digest_is_dropped_and_counted(
     room: Opens, data: bytes, offences: list[tuple[NodeId, Offence]]

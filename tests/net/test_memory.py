@@ -203,6 +203,14 @@ async def test_more_jobs_than_the_limit_are_turned_away() -> None:
     await anext(a.propose(B, make_job(name="1.9"), patience=60))
 
 
+async def test_a_digest_too_large_is_held_against_its_node() -> None:
+    hub = MemoryNetwork()
+    _, host = await pair(hub)
+    hub.forge(A, B, b"x" * (hub.limits.message_bytes + 1))
+    await asyncio.sleep(1)
+    assert host.offences == [(A, "oversized")]
+
+
 async def test_a_job_too_large_for_the_peer_is_refused() -> None:
     hub = MemoryNetwork()
     a, _ = await pair(hub)

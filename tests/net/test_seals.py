@@ -17,7 +17,7 @@ from dmoa.core.names import NodeId
 from dmoa.errors import ForgedError
 from dmoa.net import seals
 from dmoa.net.complaints import Complaints
-from dmoa.net.inlet import RATES, Inlet
+from dmoa.net.inlet import BYTES, RATES, Inlet
 from dmoa.net.seals import DIGEST, JOB, ROLL, WITHDRAWAL, Reader, Replays, Seals
 
 WRONG_ORDERS = [*[*permutations(range(3))][1:], (0, 0, 1), (1, 1, 2), (2,)]
@@ -193,6 +193,18 @@ async def test_a_flood_is_held_against_whom_its_seals_prove(
     else:
         assert taken == 0
         assert member.offences == []
+
+
+@pytest.mark.parametrize(("size", "blamed"), [(BYTES[DIGEST] + 1, True), (10**6, False)])
+async def test_what_is_too_large_is_held_against_whom_its_seal_proves(
+    realm: dict[NodeId, Member], size: int, *, blamed: bool
+) -> None:
+    """Far too large a message is not even opened."""
+    member = realm[B]
+    member.offences.clear()
+    inlet = Inlet(DIGEST, member.seals, member.complaints, Limits())
+    assert inlet.open(A, realm[A].seals.seal(DIGEST, "", b"x" * size)) is None
+    assert member.offences == ([(A, "oversized")] if blamed else [])
 
 
 async def test_outside_a_realm_the_name_of_a_message_is_its_senders() -> None:

@@ -30,6 +30,7 @@ from dmoa.core.messages import Gossip, Withdraw
 from dmoa.core.names import NodeId
 from dmoa.errors import ConfigError, ForgedError, PeerSilentError, UnreachableError
 from dmoa.net import codec, exchange, keys
+from dmoa.net import zenoh as zenoh_network
 from dmoa.net.zenoh import ZenohNetwork
 from dmoa.net.zenoh_config import ZenohSettings
 
@@ -333,3 +334,13 @@ async def test_what_is_not_safe_or_cannot_be_is_refused(settings: ZenohSettings)
     with pytest.raises(ConfigError, match="certificates of a realm"):
         await ZenohNetwork(A, ZenohSettings(listen=("tls/127.0.0.1:0",))).open(RecordingHost())
     realm.close()
+
+
+async def test_who_missed_a_notice_hears_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zenoh_network, "NOTICE_INTERVAL", 0.0)
+    async with three() as room:
+        assert room.identities[A].adopt(room.realm.revoke("eve"))  # told to nobody by itself
+        for number in range(100):
+            room.session(C).put(keys.notice(C), b"rubbish %d" % number)
+        network(room, A).announce(make_digest(A, 2))
+        await wait_until(lambda: room.identities[B].revoked == {"eve"})

@@ -12,7 +12,16 @@ from dmoa.core.names import NodeId
 from dmoa.errors import ForgedError
 from dmoa.net.complaints import Complaints
 from dmoa.net.flows import Flow, Rate
-from dmoa.net.seals import DIGEST, JOB, ROLL, SEAL_BYTES, STANDING, WITHDRAWAL, Seals
+from dmoa.net.seals import (
+    DIGEST,
+    JOB,
+    NOTICE,
+    ROLL,
+    SEAL_BYTES,
+    STANDING,
+    WITHDRAWAL,
+    Seals,
+)
 
 RATES = {
     DIGEST: Rate(20, 200),
@@ -20,9 +29,12 @@ RATES = {
     WITHDRAWAL: Rate(500, 1000),
     STANDING: Rate(500, 1000),
     ROLL: Rate(5, 50),
+    NOTICE: Rate(1, 20),
 }
 """What one peer may send of each kind. A node gossips 4 times a second at most, and once more
 for each newcomer; what it asks of one peer is bounded by its queue and the speed of its model."""
+BYTES = {DIGEST: 64 * 1024, WITHDRAWAL: 4096, STANDING: 256, ROLL: 256}
+"""Longest message of a kind, before its seal, where that is less than of messages at all."""
 UNCHECKED = 2.0
 """So many times as much may come under a name before seals are checked: who sends too much is
 then known by its seal."""
@@ -37,12 +49,13 @@ class Inlet:
     def __init__(self, purpose: str, seals: Seals, complaints: Complaints, limits: Limits) -> None:
         rate = RATES[purpose]
         early = Rate(UNCHECKED * rate.each, UNCHECKED * rate.burst) if seals.used else rate
-        self.early = Flow(early, checked=seals.used)
+        # A notice is good whoever brings it, and must get past those who flood.
+        self.early = Flow(early, checked=seals.used and purpose != NOTICE)
         self._late = Flow(rate)
         self._purpose = purpose
         self._seals = seals
         self._complaints = complaints
-        self._most = limits.message_bytes
+        self._most = BYTES.get(purpose, limits.message_bytes)
 
     def spilled(self, caller: NodeId) -> None:
         """Hear that messages under this name were dropped for being too many."""
@@ -55,7 +68,7 @@ class Inlet:
     def open(self, caller: NodeId, payload: bytes) -> bytes | None:
         """Open a message from `caller`; None where it is dropped, which is counted."""
         if len(payload) > self._most + SEAL_BYTES * self._seals.used:
-            self._oversized(caller, len(payload))
+            self._oversized(caller, len(payload), proven=not self._seals.used)
             return None
         try:
             data = self._seals.open(self._purpose, caller, payload)
@@ -69,11 +82,14 @@ class Inlet:
                     flaw = f"more of the kind {self._purpose} than can be taken"
                     self._complaints.hold(caller, "flood", flaw)
                 return None
+        if len(data) > self._most:
+            self._oversized(caller, len(data), proven=True)
+            return None
         return data
 
-    def _oversized(self, caller: NodeId, size: int) -> None:
+    def _oversized(self, caller: NodeId, size: int, *, proven: bool) -> None:
         flaw = f"a message of {size} bytes, and the limit is {self._most}"
-        if self._seals.used:
-            self._complaints.note(caller, flaw)
-        else:
+        if proven:
             self._complaints.hold(caller, "oversized", flaw)
+        else:
+            self._complaints.note(caller, flaw)

@@ -27,6 +27,8 @@ from dmoa.net.identity import Identity
 
 DIGEST, JOB, WITHDRAWAL, STANDING, ROLL = "digest", "job", "withdrawal", "standing", "roll"
 """What is sealed, of what is not an answer."""
+NOTICE = "notice"
+"""What is not, as the realm's authority signed it: a list of revocations."""
 SEAL_BYTES = 4096
 """Most bytes that a seal adds, the certificate of its speaker included."""
 STRAY_FRAMES = 64
@@ -169,7 +171,7 @@ class Replays:
         self._nodes = nodes
         self._jobs: OrderedDict[str, float] = OrderedDict()
         self._newest: OrderedDict[NodeId, tuple[int, int]] = OrderedDict()
-        self._same: dict[NodeId, bytes] = {}
+        self._same: dict[NodeId, str] = {}
 
     def job(self, sealed: bytes) -> None:
         """Remember a job; ForgedError where it was here before."""
@@ -184,7 +186,7 @@ class Replays:
 
     def repeats(self, sender: NodeId, sealed: bytes) -> bool:
         """Tell whether these are the very bytes that this sender's newest digest came in."""
-        return self._same.get(sender) == sealed
+        return self._same.get(sender) == mark(sealed)
 
     def digest(self, digest: Digest, sealed: bytes) -> None:
         """Remember a digest; ForgedError where a newer one of that node was here before."""
@@ -193,6 +195,6 @@ class Replays:
             raise ForgedError("a digest older than one that came before")
         self._newest[digest.node] = age
         self._newest.move_to_end(digest.node)
-        self._same[digest.node] = sealed
+        self._same[digest.node] = mark(sealed)
         if len(self._newest) > self._nodes:
             self._same.pop(self._newest.popitem(last=False)[0], None)

@@ -32,7 +32,17 @@ from dmoa.net.desk import INBOUND_JOBS, Desk, offence, read_digest, read_withdra
 from dmoa.net.exchange import Asking, Inquiry, Mailbox, left
 from dmoa.net.identity import Identity
 from dmoa.net.inlet import Inlet
-from dmoa.net.seals import DIGEST, JOB, ROLL, STANDING, WITHDRAWAL, Answer, Replays, Seals
+from dmoa.net.seals import (
+    DIGEST,
+    JOB,
+    NOTICE,
+    ROLL,
+    STANDING,
+    WITHDRAWAL,
+    Answer,
+    Replays,
+    Seals,
+)
 from dmoa.net.zenoh_bridge import Bridge, Gate, Question, Sender, UrgentWay, Way, put
 from dmoa.net.zenoh_config import ZenohSettings
 from dmoa.net.zenoh_session import Doings, Presence
@@ -47,6 +57,10 @@ PROBES_EACH = 64
 """The same for each peer, so that a flood from one leaves room for the others."""
 NOTICE_BYTES = 256 * 1024
 """Longest list of revocations that is looked at."""
+NOTICES = 16
+"""Lists of revocations that are looked at at once; more are dropped, and come again."""
+NOTICE_INTERVAL = 30.0
+"""Seconds after which the own list is published again, for those whom it did not reach."""
 NONCE_BYTES = 16
 """Bytes of chance in a sealed inquiry, so that no answer to an earlier one fits it."""
 VIEWS = 4
@@ -84,6 +98,7 @@ class ZenohNetwork:
         self._adopting: set[asyncio.Task[None]] = set()
         self._renewing = asyncio.Lock()
         self._closed = True
+        self._noted = 0.0
         self._bridge: Bridge
         self._sender: Sender
         self._gate: Gate
@@ -120,7 +135,7 @@ class ZenohNetwork:
         self._closed = False
         self._host = host
         self._complaints.blame = host.offended
-        kinds = (DIGEST, JOB, WITHDRAWAL, STANDING, ROLL)
+        kinds = (DIGEST, JOB, WITHDRAWAL, STANDING, ROLL, NOTICE)
         self._inlets = {
             kind: Inlet(kind, self._seals, self._complaints, self._limits) for kind in kinds
         }
@@ -146,7 +161,7 @@ class ZenohNetwork:
             samples=(
                 (keys.withdrawals(self._node), bridge.take(inlets[WITHDRAWAL], self._withdrawn)),
                 (keys.DIGESTS, bridge.take(inlets[DIGEST], self._heard)),
-                (keys.NOTICES, bridge.handler(self._noticed)),
+                (keys.NOTICES, bridge.take(inlets[NOTICE], self._noticed)),
             ),
             presences=bridge.handler(self._seen),
             joined=self._welcome,
@@ -190,6 +205,8 @@ class ZenohNetwork:
         """Send a digest to every peer that can be reached now."""
         self._last = self._seals.seal(DIGEST, "", codec.encode(Gossip(digest), self._limits))
         self._greet()
+        if asyncio.get_running_loop().time() - self._noted > NOTICE_INTERVAL:
+            self._publish_notice()
 
     def _greet(self) -> None:
         self._greeting = None
@@ -198,6 +215,7 @@ class ZenohNetwork:
 
     def _publish_notice(self) -> None:
         notice = b"" if self._identity is None else self._identity.notice
+        self._noted = asyncio.get_running_loop().time()
         if self._session is not None and notice:
             put(self._session, keys.notice(self._node), notice)
 
@@ -345,12 +363,13 @@ class ZenohNetwork:
         else:
             self._host.heard(digest)
 
-    def _noticed(self, sample: zenoh.Sample) -> None:
+    def _noticed(self, bearer: NodeId, sample: zenoh.Sample) -> None:
         """Take a list of revocations, from anybody: it is signed by the realm's authority."""
+        del bearer
         identity, notice = self._identity, bytes(sample.payload)
         if self._closed or identity is None or notice == identity.notice:
             return
-        if len(notice) <= NOTICE_BYTES and not self._adopting:
+        if len(notice) <= NOTICE_BYTES and len(self._adopting) < NOTICES:
             task = asyncio.create_task(self._adopt(identity, notice), name="adopt a notice")
             self._adopting.add(task)
             task.add_done_callback(self._adopting.discard)
