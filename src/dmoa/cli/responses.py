@@ -147,7 +147,6 @@ What was asked with `dmoa ask --background`, or over /v1/responses.
 
 \b
 Example:
-    dmoa ask "Why is the sky blue?" --background
     dmoa responses list
     dmoa responses show ID
 """
