@@ -28,6 +28,7 @@ from dmoa.realm.authority import Authority
 from dmoa.realm.desk import Desk
 from dmoa.realm.errand import answers, join, renew
 from dmoa.realm.forms import Join
+from dmoa.realm.residence import check
 
 pytestmark = pytest.mark.real
 
@@ -238,6 +239,9 @@ async def test_who_was_revoked_does_not_renew(room: Room) -> None:
         authority.revoke("bob")
         with pytest.raises(RealmError, match="bob is no member of realm lab any more"):
             await renew(identity)
+    assert identity.revoked == {"bob"}
+    with pytest.raises(RealmError, match="bob was revoked in realm lab"):
+        check(identity)
 
 
 async def test_nobody_renews_without_a_certificate_or_for_another(room: Room) -> None:

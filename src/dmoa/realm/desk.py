@@ -140,7 +140,8 @@ class Desk:
             return Refused(RealmError.code, "that is nothing one can ask here")
         except DmoaError as error:
             self._count(address)
-            return Refused(error.code, error.message, error.hint)
+            # It is signed and no secret, and who was revoked hears of it nowhere else.
+            return Refused(error.code, error.message, error.hint, self._authority.notice())
 
     async def _done(self, ask: Ask, writer: asyncio.StreamWriter, address: str) -> Answer:
         match ask:

@@ -44,6 +44,15 @@ _ERRORS: dict[str, type[DmoaError]] = {
 _log = logging.getLogger(__name__)
 
 
+class _RefusedError(Exception):
+    """The desk says no: in which words, and with the newest list of revocations."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.message)
+        self.said = _ERRORS.get(refused.code, RealmError)(refused.message, hint=refused.hint)
+        self.notice = refused.notice
+
+
 async def join(  # noqa: PLR0913 - the settings of a membership
     invitation: Invitation,
     node: str,
@@ -67,7 +76,10 @@ async def join(  # noqa: PLR0913 - the settings of a membership
         key = certificates.new_key()
         place, authority = await _found(invitation)
         ask = Join(invitation.token, certificates.ask(key, node), port)
-        granted = await _granted(place, _believing(authority), invitation.founder, ask)
+        try:
+            granted = await _granted(place, _believing(authority), invitation.founder, ask)
+        except _RefusedError as error:
+            raise error.said from None
         certificate = _checked(granted, authority, node, key)
         its = Membership(
             folder=folder,
@@ -97,7 +109,7 @@ async def renew(identity: RealmIdentity) -> None:
     authority = certificates.read_certificate(its.authority_file)
     request = certificates.ask(key, its.node)
     if its.founds:
-        issued = await asyncio.to_thread(Authority(its).renew, its.node, request)
+        issued = Authority(its).renew(its.node, request)
         replace(its.certificate_file, certificates.pem(issued).encode(), mode=0o600)
         return
     context = _believing(authority)
@@ -110,6 +122,9 @@ async def renew(identity: RealmIdentity) -> None:
         except UnreachableError as error:
             trouble = error
             continue
+        except _RefusedError as error:
+            identity.adopt(error.notice)
+            raise error.said from None
         replace(its.certificate_file, certificates.pem(certificate).encode(), mode=0o600)
         identity.adopt(granted.notice)
         _remember(its, seeds=_seeds(granted, place), authority=_places(granted, place))
@@ -155,7 +170,7 @@ async def _found(invitation: Invitation) -> tuple[str, x509.Certificate]:
 
 
 async def _granted(place: str, context: ssl.SSLContext, founder: str, ask: Ask) -> Granted:
-    """Ask for a certificate, again where the answer was lost; raises what the desk refuses with."""
+    """Ask for a certificate, again where the answer was lost; _RefusedError where it says no."""
     for left in reversed(range(TRIES)):
         try:
             said = await _said(place, context, founder, ask)
@@ -164,7 +179,7 @@ async def _granted(place: str, context: ssl.SSLContext, founder: str, ask: Ask) 
                 continue
             raise
         if isinstance(said, Refused):
-            raise _ERRORS.get(said.code, RealmError)(said.message, hint=said.hint)
+            raise _RefusedError(said)
         if isinstance(said, Granted):
             return said
         break

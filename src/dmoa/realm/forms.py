@@ -68,6 +68,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused", tag_field="is"):
     code: str
     message: str
     hint: str | None = None
+    notice: Annotated[bytes, msgspec.Meta(max_length=NOTICE_BYTES)] = b""
+    """The newest list of revocations, for who may be on it."""
 
 
 Ask = Look | Join | Renew

@@ -22,7 +22,7 @@ async def in_order(membership: Membership) -> RealmIdentity:
 
     The founder renews its own where they have expired; others are told how to get new ones.
     """
-    identity = await asyncio.to_thread(RealmIdentity, membership)
+    identity = RealmIdentity(membership)
     if membership.founds and keeper.is_due(identity):
         await errand.renew(identity)
         identity.refresh()
