@@ -25,6 +25,8 @@ from dmoa.core.messages import Decline, Failure, Gossip, Probe, Proposal, Propos
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.core.prompts import SQUEEZES
+from dmoa.core.query import DROPPED
+from dmoa.core.recipe import Recipe
 from dmoa.sim.world import End, World
 
 from .watch import EPSILON
@@ -41,7 +43,10 @@ def rests(agent: Agent) -> None:
     assert list(agent._wants._due) == [("gossip", agent.node)], f"{agent.node} has timers left"
 
 
-def ended_well(query: QueryId, mixture: Mixture, deadline: float, world: World) -> None:
+def ended_well(
+    query: QueryId, mixture: Mixture, deadline: float, world: World, rate: float
+) -> None:
+    """A query ended once, in time, and tells how; `rate` is that of its home's clock."""
     end = world.queries[query]
     if end.abandoned:
         assert end.ends == 0, f"{query} ended after it was abandoned"
@@ -50,12 +55,13 @@ def ended_well(query: QueryId, mixture: Mixture, deadline: float, world: World) 
     else:
         assert end.ends == 1, f"{query} ended {end.ends} times"
         assert end.ended is not None
-        assert end.ended <= deadline, f"{query} ended at {end.ended}, not by {deadline}"
+        slack = EPSILON if world.clocks else 0.0
+        assert end.ended <= deadline + slack, f"{query} ended at {end.ended}, not by {deadline}"
         assert end.result is not None
         trace = end.result.trace
         assert (trace.query, trace.home, trace.mixture) == (query, query.split("/")[0], mixture)
         missed = sum(
-            _layered_well(layer, trace, deadline - end.asked, world)
+            _layered_well(layer, trace, (deadline - end.asked) * rate, world)
             for layer in range(1, mixture.layers + 2)
         )
         assert len(trace.degraded) >= missed, f"{query} hides a loss: {trace.degraded}"
@@ -88,6 +94,7 @@ def _layered_well(layer: int, trace: Trace, deadline: float, world: World) -> in
         assert visit.ended - visit.sent <= patience + probing + EPSILON, f"{visit.job} had too long"
     if final:
         return sum(visit.outcome != "ok" for visit in visits)
+    _trimmed_well(layer, visits, recipe)
     outcomes = Counter(visit.outcome for visit in visits)
     lost = [visit for visit in visits if visit.outcome not in ("ok", "spared")]
     told = [visit for visit in lost if _is_told(visit, trace)]
@@ -107,6 +114,14 @@ def _layered_well(layer: int, trace: Trace, deadline: float, world: World) -> in
     if last and probing and trace.seconds - visits[0].sent <= probing + EPSILON:
         wanted = 1  # it was over before anybody else was asked
     return len(told) + len(narrow) + (len(nodes) - replaced < wanted)
+
+
+def _trimmed_well(layer: int, visits: list[Visit], recipe: Recipe) -> None:
+    """Only a minority of what came in is dropped, where that is wanted, and it is told."""
+    dropped = sum(visit.detail == DROPPED for visit in visits)
+    came = sum(visit.outcome == "ok" for visit in visits)
+    assert recipe.trim or not dropped, f"layer {layer} dropped what was to be read"
+    assert 2 * dropped < max(came, 1), f"layer {layer} dropped {dropped} of {came}"
 
 
 def _is_ranked(trace: Trace) -> bool:

@@ -26,7 +26,7 @@ def birth_of(world: World, life: str) -> Birth:
     twin = world.twin(life)
     return Birth(
         *(twin.node, twin.profile, world.births[life], twin._incarnation, world.limits),
-        *(world.timing, world.policy, "", Mixture()),
+        *(world.timing, world.policy, "", Mixture(), world.trusts(twin.node)),
     )
 
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @settings(
-    max_examples=1000,
+    max_examples=2000,
     deadline=None,
     derandomize=True,
     database=None,

@@ -15,8 +15,8 @@ from dmoa.core.query import Query
 from dmoa.core.queue import Entry
 from dmoa.core.view import DOUBT_MAX
 
-EPSILON = 1e-9
-"""Seconds: what floating point may lose."""
+from .court import EPSILON, Ledger, is_malformed, read_no_rubbish
+
 SLOWER = 1.01
 """Times as long as expected, from which on an answer must have left a doubt."""
 LEARNT_FROM = ("ok", "late", "spared")
@@ -43,9 +43,11 @@ class Watch:
     """Remembers of all lives (`n1/2`) what it has seen last, so that it sees what changes."""
 
     seen: dict[tuple[str, QueryId], Seen] = field(default_factory=dict)
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
 
     def __call__(self, agent: Agent, event: Event) -> None:
         now, life = agent.gauge._now, f"{agent.node}/{agent._incarnation}"
+        self.ledgers.setdefault(life, Ledger()).judge(agent, event, now)
         _bounded(agent, now)
         _in_order(agent)
         _seated(agent)
@@ -62,6 +64,7 @@ class Watch:
         gone = [name for name in before if name not in here]
         for name, old in before.items():
             _learned(agent, old, now)
+            read_no_rubbish(old.query, old.pending, event)
             if name in gone:
                 del self.seen[life, name]
         for name, query in here.items():
@@ -178,7 +181,7 @@ def _went_on(agent: Agent, old: Seen, event: Event, now: float) -> None:
     if not old.probing or query.layer != old.layer:
         return
     told = isinstance(event, Received) and isinstance(event.message, Gossip | Farewell)
-    teller = event.sender if told else None
+    teller = event.sender if told and not is_malformed(agent, event) else None
     if query.probing:
         assert now < old.probed + agent.timing.probe, f"{name} still asks {query.probing}"
         assert teller not in query.probing, f"{name} did not listen to {teller}"
@@ -189,7 +192,7 @@ def _went_on(agent: Agent, old: Seen, event: Event, now: float) -> None:
 def _sent_without(agent: Agent, old: Seen, now: float) -> None:
     """Who kept silent is asked only where too few others are there."""
     others = [node for node in old.drawn if node not in old.probing]
-    living = sum(agent.view.is_alive(node, now) for node in others)
+    living = sum(agent.view.may_ask(node, now) for node in others)
     asked = [old.query.pending[job] for job in old.query.pending if job not in old.pending]
     silent = old.probing.intersection(asked)
     most = max(0, old.query.plan.mixture.fanout - living)

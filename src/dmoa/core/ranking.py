@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 OUTLYING = 0.5
 """Share of the middle likeness of all proposals, below which one is no longer one of them."""
-FAMILIAR = 0.2
+FAMILIAR = 0.1
 """Middle likeness from which on the others are a group at all: apart from one another, nobody
 stands apart."""
 AGREED = 0.75

@@ -1,4 +1,4 @@
-"""The weather of a world: loss, delay, doubling, crashes, failing models.
+"""The weather of a world: loss, delay, doubling, crashes, failing models, clocks that differ.
 
 Which faults a world has at all is drawn per seed, not only how much of each: worlds then
 differ in kind. Shares are probabilities, times are seconds.
@@ -7,6 +7,7 @@ differ in kind. Shares are probabilities, times are seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ulp
 from random import Random
 
 from dmoa.sim.links import Delay, Links, Sum, Uniform
@@ -66,6 +67,25 @@ class Faults:
             notice=rng.random() < 0.5,  # noqa: PLR2004
             repair=rng.choice([1.0, 10.0, 1000.0]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The clock of one node: what it shows at the beginning (seconds), and how fast it goes."""
+
+    offset: float = 0.0
+    rate: float = 1.0
+
+    def shows(self, at: float) -> float:
+        """Tell what it shows at a moment of the world."""
+        return self.offset + self.rate * at
+
+    def moment(self, shown: float) -> float:
+        """Tell the first moment of the world at which it shows no less than this."""
+        at = (shown - self.offset) / self.rate
+        while self.shows(at) < shown:  # by a rounding
+            at += ulp(max(abs(shown), 1.0))
+        return at
 
 
 CALM = Faults()

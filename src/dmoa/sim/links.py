@@ -59,12 +59,14 @@ class Partition:
     """From `since` until `until` nodes of different groups cannot hear each other.
 
     Nodes that are in no group form one more. A message whose way is cut at any moment
-    between its sending and its arrival is lost, and nobody is told; then the cut heals.
+    between its sending and its arrival is lost, and nobody is told; then the cut heals. Where it
+    is `one_way`, only what the first group says is lost: it still hears the others.
     """
 
     since: float
     until: float
     groups: tuple[tuple[int, ...], ...]
+    one_way: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what divides nothing, or somebody in two."""
@@ -79,10 +81,11 @@ class Partition:
             raise LawError(f"node {twice[0] + 1} cannot be in two groups of one partition")
 
     def cuts(self, one: int, other: int, sent: float, arrives: float) -> bool:
-        """Tell whether a message between two nodes is lost to this partition."""
+        """Tell whether a message from one node to another is lost to this partition."""
         if arrives < self.since or sent >= self.until:
             return False
-        return self._group(one) != self._group(other)
+        group = self._group(one)
+        return group != self._group(other) and not (self.one_way and group != 0)
 
     def _group(self, node: int) -> int:
         return next((at for at, group in enumerate(self.groups) if node in group), -1)
@@ -126,7 +129,8 @@ def draw_partition(rng: Random, nodes: int, span: float) -> Partition:
     members = rng.sample(range(nodes), rng.randint(0, nodes))
     since = rng.uniform(0.0, span)
     lasting = rng.choice([0.1, 3.0, 30.0, inf])
-    return Partition(since, since + lasting, (tuple(sorted(members)),))
+    one_way = rng.random() < 0.4  # noqa: PLR2004  (a share of them)
+    return Partition(since, since + lasting, (tuple(sorted(members)),), one_way)
 
 
 class Carrier:

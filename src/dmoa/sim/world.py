@@ -7,7 +7,7 @@ from streams of their own, so that switching one on does not reshuffle the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
@@ -27,7 +27,17 @@ from dmoa.core.effects import (
     Send,
     Serve,
 )
-from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
+from dmoa.core.events import (
+    Abandoned,
+    Asked,
+    Event,
+    Faltered,
+    Lost,
+    Offended,
+    Received,
+    Served,
+    Woke,
+)
 from dmoa.core.history import Record, fingerprint
 from dmoa.core.job import Completion, Fault, FaultCode, Profile, Turn
 from dmoa.core.limits import Limits, Timing
@@ -36,7 +46,8 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.core.policy import PAPER, Policy
 from dmoa.core.recipe import PAPER_RECIPE, Recipe
-from dmoa.sim.faults import CALM, Faults
+from dmoa.sim.faults import CALM, Clock, Faults
+from dmoa.sim.liars import Liar
 from dmoa.sim.links import INSTANT, Carrier, Links
 from dmoa.sim.services import Alike, Services
 from dmoa.theory.laws import Law
@@ -72,7 +83,9 @@ class World:
     Nodes are named n1, n2 and so on; where they are numbered, it is from 0. `service` is the
     law of all jobs, unless `services` tell how long each takes. `slots` may be one for each
     node. `graph` lists for each node the peers that it knows: only their digests reach it;
-    None lets everybody know everybody. `watch` is told every agent and event after it happened,
+    None lets everybody know everybody. `clocks` are those of the nodes, which are else all right;
+    `liars` lie, by their number; `trusted` are for each node the peers that it may ask.
+    `watch` is told every agent and event after it happened,
     `heed` when a query ended, which then is not kept in `queries` any more. With `record`,
     each life of each node keeps its history. `events` counts what agents were told, `served`
     the services that were completed.
@@ -89,6 +102,9 @@ class World:
     graph: Sequence[Sequence[int]] | None = None
     links: Links = INSTANT
     services: Services | None = None
+    clocks: Sequence[Clock] = ()
+    liars: Mapping[int, Liar] = field(default_factory=dict[int, Liar])
+    trusted: Sequence[tuple[NodeId, ...]] = ()
     mind: Callable[..., Agent] = Agent
     heed: Callable[[QueryId, End], None] | None = None
     watch: Callable[[Agent, Event], None] | None = None
@@ -130,7 +146,7 @@ class World:
         self._knowing = {node: self._known_by(node, names) for node in names}
         for node in names:
             self.birth(node)
-        for digest in [agent.digest(0.0) for agent in self.agents.values()]:
+        for digest in [agent.digest(self.local(agent.node)) for agent in self.agents.values()]:
             for node in self._knowing[digest.node]:
                 self._tell(self.agents[node], Received(digest.node, Gossip(digest)))
 
@@ -149,7 +165,7 @@ class World:
         """Start a node, empty."""
         self._lives[node] = self._lives.get(node, 0) + 1
         life = f"{node}/{self._lives[node]}"
-        self.births[life] = self.now
+        self.births[life] = self.local(node)
         self.agents[node] = self.twin(life)
         self._rouse(self.agents[node])
 
@@ -165,7 +181,16 @@ class World:
             limits=self.limits,
             timing=self.timing,
             policy=self.policy,
+            **({"trusted": self.trusts(NodeId(node))} if self.trusted else {}),
         )
+
+    def trusts(self, node: NodeId) -> tuple[NodeId, ...]:
+        """List the peers that a node may ask; none where that is all of them."""
+        return self.trusted[self._numbers[node]] if self.trusted else ()
+
+    def local(self, node: NodeId) -> float:
+        """Tell what the clock of a node shows now (seconds)."""
+        return self.clocks[self._numbers[node]].shows(self.now) if self.clocks else self.now
 
     def _slots(self, number: int) -> int:
         return self.slots if isinstance(self.slots, int) else self.slots[number]
@@ -224,7 +249,7 @@ class World:
         if isinstance(event, Woke):
             if self._awake.get(node) == self.now:
                 del self._awake[node]
-            if agent.deadline > self.now:
+            if agent.deadline > self.local(node):
                 self._rouse(agent)
                 return
         elif isinstance(event, _SERVICE_ENDS):
@@ -260,16 +285,19 @@ class World:
     def _rouse(self, agent: Agent) -> None:
         """Schedule the agent's next waking; one that is scheduled before will see to it."""
         deadline = agent.deadline
+        if self.clocks:
+            deadline = max(self.now, self.clocks[self._numbers[agent.node]].moment(deadline))
         if deadline < self._awake.get(agent.node, inf):
             self._awake[agent.node] = deadline
             self._schedule(deadline, agent.node, _WOKE, self._lives[agent.node])
 
     def _tell(self, agent: Agent, event: Event) -> None:
-        effects = agent.handle(event, self.now)
+        now = self.local(agent.node)
+        effects = agent.handle(event, now)
         self.events += 1
         if self.record:
             life = f"{agent.node}/{self._lives[agent.node]}"
-            record = Record(self.now, event, tuple(effects))
+            record = Record(now, event, tuple(effects))
             self.histories.setdefault(life, []).append(record)
         for effect in effects:
             self._do(agent, effect)
@@ -314,7 +342,19 @@ class World:
         self._carry(sender, to, gossip)
 
     def _carry(self, sender: NodeId, to: NodeId, message: Message) -> None:
-        """Carry a message over a link that may lose, delay or double it."""
+        """Carry a message, or what its sender makes of it where that is a liar."""
+        liar = self.liars.get(self._numbers[sender]) if self.liars else None
+        if liar is None:
+            self._bring(sender, to, message)
+            return
+        for where, said in liar.say(sender, to, message):
+            if isinstance(said, str):
+                self._schedule(self.now, where, Offended(sender, said))
+            elif where != sender:
+                self._bring(sender, where, said)
+
+    def _bring(self, sender: NodeId, to: NodeId, message: Message) -> None:
+        """Bring a message over a link that may lose, delay or double it."""
         carrier, numbers = self._carrier, self._numbers
         delays = _AT_ONCE
         if carrier is not None:
