@@ -47,9 +47,12 @@ def test_a_flood_is_told_once_an_interval_and_name() -> None:
 
 
 def test_names_that_nobody_proved_share_one_measure() -> None:
-    flow = Flow(Rate(1, 10), checked=True, clock=Clock())
+    clock = Clock()
+    flow = Flow(Rate(1, 10), checked=True, clock=clock)
     flow.know(A)
-    assert sum(flow.enter(f"n{number}") for number in range(1000)) == 10
+    assert sum(flow.enter(f"n{number}") for number in range(1000)) == flows.STRANGERS.burst
+    clock.now = 1.0
+    assert sum(flow.enter(f"n{number}") for number in range(1000)) == flows.STRANGERS.each
     assert entered(flow, A, 20) == 10
     flow.know(B)
     assert entered(flow, B, 20) == 10

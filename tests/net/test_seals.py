@@ -17,7 +17,7 @@ from dmoa.core.names import NodeId
 from dmoa.errors import ForgedError
 from dmoa.net import seals
 from dmoa.net.complaints import Complaints
-from dmoa.net.inlet import BYTES, RATES, Inlet
+from dmoa.net.inlet import BYTES, RATES, Inlets
 from dmoa.net.seals import DIGEST, JOB, ROLL, WITHDRAWAL, Reader, Replays, Seals
 
 WRONG_ORDERS = [*[*permutations(range(3))][1:], (0, 0, 1), (1, 1, 2), (2,)]
@@ -183,7 +183,7 @@ async def test_a_flood_is_held_against_whom_its_seals_prove(
     """Only a itself can be blamed for a's flood, and c cannot make it up."""
     member = realm[B]
     member.offences.clear()
-    inlet = Inlet(ROLL, member.seals, member.complaints, Limits())
+    inlet = Inlets(member.seals, member.complaints, Limits())[ROLL]
     sealed = realm[who].seals.seal(ROLL, B, b"")
     taken = sum(inlet.open(A, sealed) is not None for _ in range(int(RATES[ROLL].burst) + 100))
     inlet.spilled(A)
@@ -202,7 +202,7 @@ async def test_what_is_too_large_is_held_against_whom_its_seal_proves(
     """Far too large a message is not even opened."""
     member = realm[B]
     member.offences.clear()
-    inlet = Inlet(DIGEST, member.seals, member.complaints, Limits())
+    inlet = Inlets(member.seals, member.complaints, Limits())[DIGEST]
     assert inlet.open(A, realm[A].seals.seal(DIGEST, "", b"x" * size)) is None
     assert member.offences == ([(A, "oversized")] if blamed else [])
 
@@ -210,7 +210,14 @@ async def test_what_is_too_large_is_held_against_whom_its_seal_proves(
 async def test_outside_a_realm_the_name_of_a_message_is_its_senders() -> None:
     complaints, offences = Complaints(B), list[tuple[NodeId, str]]()
     complaints.blame = lambda *evidence: offences.append(evidence)
-    inlet = Inlet(ROLL, Seals(B, None, complaints), complaints, Limits())
+    inlet = Inlets(Seals(B, None, complaints), complaints, Limits())[ROLL]
     inlet.spilled(A)
     assert inlet.open(A, b"x" * (Limits().message_bytes + 1)) is None
     assert offences == [(A, "flood"), (A, "oversized")]
+
+
+async def test_who_proved_a_name_once_is_known_at_all_inlets(realm: dict[NodeId, Member]) -> None:
+    inlets = Inlets(realm[B].seals, realm[B].complaints, Limits())
+    assert inlets[DIGEST].open(A, realm[A].seals.seal(DIGEST, "", b"x")) == b"x"
+    assert inlets[DIGEST].open(C, realm[A].seals.seal(DIGEST, "", b"x")) is None
+    assert all(inlet.early.knows(A) and not inlet.early.knows(C) for inlet in inlets.values())

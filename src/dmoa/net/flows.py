@@ -24,6 +24,10 @@ class Rate:
     burst: float
 
 
+STRANGERS = Rate(20, 100)
+"""For all together who have no measure of their own."""
+
+
 @dataclass(slots=True)
 class _Bucket:
     tokens: float
@@ -50,15 +54,16 @@ class Flow:
         self._checked = checked
         self._clock = clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-        self._strangers = _Bucket(rate.burst, clock())
+        self._strangers = _Bucket(STRANGERS.burst, clock())
         self._lock = threading.Lock()
 
     def enter(self, name: str) -> bool:
         """Tell whether one more message of this name is let in."""
         with self._lock:
             bucket, now = self._find(name), self._clock()
-            earned = (now - bucket.filled) * self._rate.each
-            bucket.tokens = min(self._rate.burst, bucket.tokens + earned)
+            rate = STRANGERS if bucket is self._strangers else self._rate
+            earned = (now - bucket.filled) * rate.each
+            bucket.tokens = min(rate.burst, bucket.tokens + earned)
             bucket.filled = now
             if bucket.tokens < 1.0:
                 return False
@@ -73,6 +78,10 @@ class Flow:
                 return False
             bucket.told = now
             return True
+
+    def knows(self, name: NodeId) -> bool:
+        """Tell whether a name has a bucket of its own."""
+        return name in self._buckets
 
     def know(self, name: NodeId) -> None:
         """Give a name a bucket of its own: what came under it was its speaker's."""

@@ -7,6 +7,8 @@ against a peer only where nobody else can have made them up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dmoa.core.limits import Limits
 from dmoa.core.names import NodeId
 from dmoa.errors import ForgedError
@@ -40,19 +42,40 @@ UNCHECKED = 2.0
 then known by its seal."""
 
 
+class Inlets(dict[str, "Inlet"]):
+    """The inlets of one node, by kind; who is known at one is known at all."""
+
+    def __init__(self, seals: Seals, complaints: Complaints, limits: Limits) -> None:
+        for kind in RATES:
+            self[kind] = Inlet(kind, seals, complaints, limits, self._introduce)
+
+    def _introduce(self, caller: NodeId) -> None:
+        for inlet in self.values():
+            inlet.early.know(caller)
+
+
 class Inlet:
     """Takes in the messages of one kind.
 
     `early` may be used by any thread, and all else on the loop only.
     """
 
-    def __init__(self, purpose: str, seals: Seals, complaints: Complaints, limits: Limits) -> None:
+    def __init__(
+        self,
+        purpose: str,
+        seals: Seals,
+        complaints: Complaints,
+        limits: Limits,
+        introduce: Callable[[NodeId], None],
+    ) -> None:
+        """Make one; `introduce` is told who proved to be somebody."""
         rate = RATES[purpose]
         early = Rate(UNCHECKED * rate.each, UNCHECKED * rate.burst) if seals.used else rate
         # A notice is good whoever brings it, and must get past those who flood.
         self.early = Flow(early, checked=seals.used and purpose != NOTICE)
         self._late = Flow(rate)
         self._purpose = purpose
+        self._introduce = introduce
         self._seals = seals
         self._complaints = complaints
         self._most = BYTES.get(purpose, limits.message_bytes)
@@ -76,7 +99,8 @@ class Inlet:
             self._complaints.note(caller, error)
             return None
         if self._seals.used:
-            self.early.know(caller)
+            if not self.early.knows(caller):
+                self._introduce(caller)
             if not self._late.enter(caller):
                 if self._late.tell(caller):
                     flaw = f"more of the kind {self._purpose} than can be taken"

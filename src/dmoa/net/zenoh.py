@@ -16,6 +16,7 @@ Zenoh's threads call back with.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from dataclasses import replace
 
@@ -31,7 +32,7 @@ from dmoa.net.complaints import Complaints
 from dmoa.net.desk import INBOUND_JOBS, Desk, offence, read_digest, read_withdrawal
 from dmoa.net.exchange import Asking, Inquiry, Mailbox, left
 from dmoa.net.identity import Identity
-from dmoa.net.inlet import Inlet
+from dmoa.net.inlet import Inlets
 from dmoa.net.seals import (
     DIGEST,
     JOB,
@@ -50,6 +51,8 @@ from dmoa.runtime.ports import Frames, Host, Roll
 
 GREETING_DELAY = 0.02
 """Seconds that a greeting waits for more newcomers to greet with it."""
+GREETING_LEAST = 0.1
+"""Seconds between two greetings: whoever comes and goes and comes must not make a flood of us."""
 PROBES = 512
 """Probes of all peers that may wait to be answered; more are turned away, and their callers
 get PeerSilentError at once."""
@@ -98,13 +101,13 @@ class ZenohNetwork:
         self._adopting: set[asyncio.Task[None]] = set()
         self._renewing = asyncio.Lock()
         self._closed = True
-        self._noted = 0.0
+        self._greeted = self._noted = -math.inf
         self._bridge: Bridge
         self._sender: Sender
         self._gate: Gate
         self._host: Host
         self._desk: Desk
-        self._inlets: dict[str, Inlet]
+        self._inlets: Inlets
 
     @property
     def node(self) -> NodeId:
@@ -135,10 +138,7 @@ class ZenohNetwork:
         self._closed = False
         self._host = host
         self._complaints.blame = host.offended
-        kinds = (DIGEST, JOB, WITHDRAWAL, STANDING, ROLL, NOTICE)
-        self._inlets = {
-            kind: Inlet(kind, self._seals, self._complaints, self._limits) for kind in kinds
-        }
+        self._inlets = Inlets(self._seals, self._complaints, self._limits)
         try:
             await self._presence.begin(self._doings())
         except asyncio.CancelledError:
@@ -209,7 +209,6 @@ class ZenohNetwork:
             self._publish_notice()
 
     def _greet(self) -> None:
-        self._greeting = None
         if self._session is not None and self._last is not None:
             put(self._session, keys.digest(self._node), self._last)
 
@@ -388,9 +387,12 @@ class ZenohNetwork:
             self._host.departed(peer)
         elif self._greeting is None:
             loop = asyncio.get_running_loop()
-            self._greeting = loop.call_later(GREETING_DELAY, self._welcome)
+            due = max(loop.time() + GREETING_DELAY, self._greeted + GREETING_LEAST)
+            self._greeting = loop.call_at(due, self._welcome)
 
     def _welcome(self) -> None:
         """Greet newcomers, and tell them who is no member any more."""
+        self._greeting = None
+        self._greeted = asyncio.get_running_loop().time()
         self._greet()
         self._publish_notice()

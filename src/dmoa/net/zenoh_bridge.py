@@ -126,7 +126,7 @@ class Gate:
         """Make room for another one of this caller."""
         with self._lock:
             self._inside[caller] -= 1
-            if not self._inside[caller]:
+            if self._inside[caller] <= 0:
                 del self._inside[caller]
 
 
