@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from dmoa.api import chat, models, problems, queue
+from dmoa.api.described import Described
 from dmoa.api.errands import Errands
 from dmoa.api.guard import Guard
 from dmoa.api.reach import Reach
@@ -38,7 +39,7 @@ def create_app(
     be addressed by the `hosts`, beside its own address. Its `errands` keep the responses;
     without them they end with the process.
     """
-    app = FastAPI(
+    app = Described(
         title="dmoa",
         version=version("dmoa"),
         description="Distributed mixture-of-agents, spoken to as one OpenAI model.",
