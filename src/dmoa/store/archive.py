@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,15 +81,14 @@ class Archive:
             weakref.finalize(self, table.close)
             return
         self._lock = Lock(self.file, node)
-        try:
-            connection = open_file(self.file)
-            self._table = Table(connection, most=most, keep=days * _DAY)
+        with ExitStack() as failed:
+            failed.callback(self._lock.close)
+            self._table = Table(open_file(self.file), most=most, keep=days * _DAY)
+            failed.callback(self._table.close)
             with _disk():
                 self.put_back_at_start = self._table.begin_life(clock())
                 reading = Table(open_reader(self.file), most=most, keep=days * _DAY, writes=False)
-        except BaseException:
-            self._lock.close()
-            raise
+            failed.pop_all()
         self._writer = _Thread("store", self._table, writes=True, clock=clock)
         self._reader = _Thread("store-reader", reading, writes=False, clock=clock)
 
