@@ -16,6 +16,7 @@ from dmoa.cli.options import command, json_option
 
 if TYPE_CHECKING:
     from dmoa.assemble import Ready
+    from dmoa.config.realms import Membership
 
 _STOP_SECONDS = 10.0
 """For a clean end after stdin closed."""
@@ -98,7 +99,10 @@ def up(*, file: Path | None, as_json: bool, watch_stdin: bool, **flags: Any) -> 
             render.note(f"{why}; set certificate and certificate_key")
         if settings.insecure:
             render.note(_INSECURE)
-        (_tell_json if as_json else _tell)(told)
+        if as_json:
+            _tell_json(told)
+        else:
+            _tell(told, settings.membership)
 
     async def live() -> None:
         asyncio.get_running_loop().set_exception_handler(logs.mishap)
@@ -112,10 +116,13 @@ def _tell_json(ready: Ready) -> None:
     render.data({**fields, "listen": list(ready.listen)})
 
 
-def _tell(ready: Ready) -> None:
+def _tell(ready: Ready, membership: Membership | None) -> None:
     render.talk(f"node {ready.node} answers at {ready.url} with {ready.model}")
-    for endpoint in ready.listen:
-        render.talk(f"peers join it with `--connect {endpoint}`")
+    if membership is not None:
+        _tell_realm(ready, membership)
+    else:
+        for endpoint in ready.listen:
+            render.talk(f"peers join it with `--connect {endpoint}`")
     what = "the own model alone" if ready.usual.name == "local" else ready.usual.name
     render.talk(f"the model dmoa is {what}: {ready.usual.detail}")
     if ready.usual.why == "unmeasured":
@@ -127,6 +134,13 @@ def _tell(ready: Ready) -> None:
     else:
         render.talk("responses end with this node: a fixed --port, or `store`, keeps them")
     render.talk("Ctrl-C stops it")
+
+
+def _tell_realm(ready: Ready, its: Membership) -> None:
+    where = " and ".join(ready.listen) or "no address: others pass on what it says"
+    render.talk(f"members of realm {its.name} meet it at {where}")
+    if its.founds:
+        render.talk(f"others join while it runs, by `dmoa realm invite --realm {its.name}`")
 
 
 def stop_on_eof() -> None:

@@ -6,6 +6,7 @@ until then. It is good for both ends of a link, for every node is both (RFC 5280
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -240,7 +241,7 @@ def read_key(file: Path) -> Ed25519PrivateKey:
     """Read a private key; RealmError names the file, also where others could have read it."""
     try:
         mode = file.stat().st_mode & 0o777
-        if mode & 0o077 and hasattr(file, "owner"):
+        if mode & 0o077 and os.name == "posix":
             raise RealmError(f"{file}: others than its owner can read it", hint=f"chmod 600 {file}")
         key = serialization.load_pem_private_key(file.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:

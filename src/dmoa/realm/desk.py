@@ -35,7 +35,8 @@ VISITORS = 16
 OF_ONE = 4
 """Visitors at once from one address, so that one alone does not keep out the others."""
 FAILURES = 10
-"""Tries within a minute that fail, from one address; then it must wait."""
+"""Tries within a minute that fail, from one address; then it is told to wait, and after as many
+again it is not even heard."""
 ADDRESSES = 1024
 """Whose failures are remembered."""
 
@@ -99,22 +100,26 @@ class Desk:
         """Hear one visitor, and answer; before TLS even begins there is a limit."""
         address = str((writer.get_extra_info("peername") or ("?",))[0])
         there = list(self._visits.values())
-        if len(there) >= VISITORS or there.count(address) >= OF_ONE:
+        full = len(there) >= VISITORS or there.count(address) >= OF_ONE
+        if full or self._failed(address) >= 2 * FAILURES:
             writer.transport.abort()
             return
         visit = asyncio.current_task()
         assert visit is not None, "streams give each visitor a task"
         self._visits[visit] = address
+        heard = False
         try:
             async with asyncio.timeout(PATIENCE):
                 await writer.start_tls(self._tls())
-                line = await reader.readline()
+                line, heard = await reader.readline(), True
                 answer = await self._answer(line, writer, address)
                 writer.write(msgspec.json.encode(answer) + b"\n")
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
         except (OSError, ValueError, RealmError) as error:  # TLS, time, and too long a line
+            if not heard:
+                self._count(address)
             _log.debug("a visitor from %s left without an answer: %s", address, error)
         finally:
             del self._visits[visit]
@@ -181,13 +186,16 @@ class Desk:
     # Who fails too often.
 
     def _refuse_flood(self, address: str) -> None:
-        times = self._failures.get(address, deque())
-        now = asyncio.get_running_loop().time()
-        if len(times) >= FAILURES and now - times[0] < _MINUTE:
+        if self._failed(address) >= FAILURES:
             raise RealmError("too much was tried from there", hint="come back in a minute")
 
+    def _failed(self, address: str) -> int:
+        """Count what failed from an address within the last minute."""
+        ago = asyncio.get_running_loop().time() - _MINUTE
+        return sum(each > ago for each in self._failures.get(address, ()))
+
     def _count(self, address: str) -> None:
-        times = self._failures.setdefault(address, deque(maxlen=FAILURES))
+        times = self._failures.setdefault(address, deque(maxlen=2 * FAILURES))
         self._failures.move_to_end(address)
         times.append(asyncio.get_running_loop().time())
         while len(self._failures) > ADDRESSES:

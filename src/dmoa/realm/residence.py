@@ -59,9 +59,16 @@ async def residence(
             host = match["host"].strip("[]") if match else "127.0.0.1"
             await stack.enter_async_context(Desk(identity.membership, host))
         keeping = asyncio.create_task(keeper.keep(identity, changed), name="keep the membership")
+        keeping.add_done_callback(_mourn)
         try:
             yield
         finally:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await keeping
+
+
+def _mourn(keeping: asyncio.Task[None]) -> None:
+    """Say at once, not at the end, where a bug ended the keeper."""
+    if not keeping.cancelled() and (error := keeping.exception()) is not None:
+        _log.error("the membership is not looked after any more: %r", error)
