@@ -150,8 +150,7 @@ def shaped(  # noqa: PLR0913  (what a response consists of)
         "output": [],
         "error": None,
         "incomplete_details": None,
-        "usage": None,
-        "dmoa": None,
+        "dmoa": None,  # and no usage before there is one: OpenAI's schema knows no empty one
     }
     filled = {**about, **blank, **(outcome or {})}
     if attempts > 1:
@@ -246,7 +245,8 @@ class Events:
 
 def beginnings(response: Json) -> list[Json]:
     """List the first events of a background response; they say nothing that may change."""
-    first = shaped({**response, "usage": None}, status="queued", created=response["created_at"])
+    asked = {key: value for key, value in response.items() if key != "usage"}
+    first = shaped(asked, status="queued", created=response["created_at"])
     events = Events(response["id"])
     return [
         events.told("created", response=first),
