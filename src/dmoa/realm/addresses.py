@@ -7,22 +7,24 @@ import socket
 
 from dmoa.config.realms import PLACES
 
-_ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
-"""Addresses for examples (RFC 5737, RFC 3849), which nothing is sent to."""
+_ELSEWHERE = "192.0.2.1"
+"""An address for examples (RFC 5737), which nothing is sent to."""
 
 
 def own_hosts() -> tuple[str, ...]:
-    """List the addresses by which this machine leaves for others; loopback where it has none."""
+    """List the addresses by which this machine leaves for others; loopback where it has none.
+
+    Those of IPv4 alone, for that is where nodes listen unless told otherwise.
+    """
     found: list[str] = []
-    for family, far in _ELSEWHERE:
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((far, 9))  # chooses the way, and sends nothing
-                found.append(str(probe.getsockname()[0]))
-        except OSError:
-            continue
     try:
-        listed = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((_ELSEWHERE, 9))  # chooses the way, and sends nothing
+            found.append(str(probe.getsockname()[0]))
+    except OSError:
+        pass
+    try:
+        listed = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET, socket.SOCK_STREAM)
         found += [str(each[4][0]) for each in listed]
     except OSError:
         pass
@@ -41,9 +43,6 @@ def bracketed(host: str) -> str:
 
 
 def _is_reachable(address: str) -> bool:
-    """Whether others of the same network may reach it; not where it needs a zone."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
+    """Whether others of the same network may reach it."""
+    found = ipaddress.ip_address(address)
     return not (found.is_loopback or found.is_link_local or found.is_unspecified)
