@@ -56,7 +56,9 @@ def _node(config: Path, key: str) -> Iterator[NodeProcess]:
     yield node
     node.process.terminate()
     assert node.finish() == 0
-    assert "Traceback" not in log.read_text()
+    told = log.read_text()
+    assert "Traceback" not in told
+    assert told.count("travel in clear text; set certificate and certificate_key") == 1
 
 
 @pytest.fixture(name="bodies", scope="module", autouse=True)
