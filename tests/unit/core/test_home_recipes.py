@@ -224,3 +224,23 @@ def test_rankings_count_as_work_of_their_own() -> None:
     path = answer_of(room).trace.path
     assert [cast("str", visit.role) for visit in path] == ["proposer", "ranker", "aggregator"]
     assert answer_of(room).trace.service_seconds == 3.0
+
+
+def test_an_outlier_is_dropped_before_it_is_read_on_and_that_is_told() -> None:
+    room = Room("abcd")
+    room.ask("a", 1, 3, recipe=Recipe(trim=True))
+    proposals(room, a="it is 7", b="it is 7", c="nine of course", d="it is 7")
+    assert last(room)[0].proposals == ("it is 7",) * 3
+    room.serve("a", "7")
+    answer = answer_of(room)
+    assert [(each.outcome, each.detail) for each in answer.trace.jobs if each.node == "c"] == [
+        ("ok", "dropped: unlike the others")
+    ]
+    assert answer.trace.degraded == (), "it was asked for"
+
+
+def test_of_two_proposals_none_is_dropped() -> None:
+    room = Room("ab")
+    room.ask("a", 1, 1, recipe=Recipe(trim=True))
+    proposals(room, a="it is 7", b="nine of course")
+    assert len(last(room)[0].proposals) == 2

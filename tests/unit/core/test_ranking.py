@@ -12,6 +12,7 @@ from dmoa.core.ranking import (
     by_agreement,
     likeness,
     most_agreed,
+    outliers,
     read_ranking,
 )
 
@@ -74,3 +75,29 @@ def test_a_ranking_is_read_or_is_none(text: str, order: list[int] | None) -> Non
 def test_whatever_is_read_ranks_every_proposal_once(text: str, count: int) -> None:
     order = read_ranking(text, count)
     assert order is None or sorted(order) == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("texts", "out"),
+    [
+        ([], []),
+        (["7"], []),
+        (["7", "9"], []),
+        (["7", "7", "9"], [2]),
+        (["9", "7", "7", "7"], [0]),
+        (["7", "9"] * 2, []),
+        (["7", "7", "7", "8", "9"], [3, 4]),
+        (["7", "7", "6", "8", "9"], []),
+        (["1", "2", "3", "4"], []),
+        (["the answer is 7", "7 is the answer", "seven", "the answer, 7"], [2]),
+    ],
+)
+def test_what_is_unlike_the_rest_is_an_outlier(texts: list[str], out: list[int]) -> None:
+    assert outliers(texts) == out
+
+
+@given(st.lists(st.sampled_from(["7", "7 8", "8", "9", "a b c", ""]), max_size=9))
+def test_only_a_minority_is_ever_outlying(texts: list[str]) -> None:
+    out = outliers(texts)
+    assert 2 * len(out) < max(len(texts), 1)
+    assert len(set(out)) == len(out)
