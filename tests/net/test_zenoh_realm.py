@@ -29,8 +29,7 @@ from net_room import (
 from dmoa.core.messages import Gossip, Withdraw
 from dmoa.core.names import NodeId
 from dmoa.errors import ConfigError, ForgedError, PeerSilentError, UnreachableError
-from dmoa.net import codec, exchange, keys
-from dmoa.net import zenoh as zenoh_network
+from dmoa.net import codec, exchange, keys, notices
 from dmoa.net.zenoh import ZenohNetwork
 from dmoa.net.zenoh_config import ZenohSettings
 
@@ -337,7 +336,7 @@ async def test_what_is_not_safe_or_cannot_be_is_refused(settings: ZenohSettings)
 
 
 async def test_who_missed_a_notice_hears_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zenoh_network, "NOTICE_INTERVAL", 0.0)
+    monkeypatch.setattr(notices, "NOTICE_INTERVAL", 0.0)
     async with three() as room:
         assert room.identities[A].adopt(room.realm.revoke("eve"))  # told to nobody by itself
         for number in range(100):

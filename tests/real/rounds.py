@@ -135,10 +135,16 @@ def end(account: Account) -> None:
 
 
 def rounds(
-    machines: list[Machine], count: int, seed: int, *, longest: float = HOLD, tell: bool = False
-) -> Account:
+    machines: list[Machine],
+    count: int,
+    seed: int,
+    account: Account,
+    *,
+    longest: float = HOLD,
+    tell: bool = False,
+) -> None:
     """Live through so many rounds, the kinds in equal parts and random order."""
-    dice, account = random.Random(seed), Account()
+    dice = random.Random(seed)
     kinds = [("cut", "kill", "stop")[number % 3] for number in range(count)]
     dice.shuffle(kinds)
     meet(machines, account, "start", None)
@@ -151,7 +157,6 @@ def rounds(
                 taken = time.monotonic() - start
                 sys.stderr.write(f"{number}/{count} {kind} {victim.node}: {taken:.1f} s\n")
     end(account)
-    return account
 
 
 def main() -> int:
@@ -166,10 +171,17 @@ def main() -> int:
     with lab(4) as machines:
         found(machines, *NODE)
         start = time.monotonic()
-        account = rounds(machines, wanted.rounds, wanted.seed, tell=True)
-        taken = time.monotonic() - start
-    lines = [f"{wanted.rounds} rounds in {taken:.0f} s, seed {wanted.seed}", *account.lines()]
-    sys.stdout.write("\n".join(lines) + "\n")
+        account = Account()
+        try:
+            rounds(machines, wanted.rounds, wanted.seed, account, tell=True)
+        except AssertionError:
+            for machine in machines:
+                sys.stderr.write(f"the log of {machine.node}:\n{machine.log.read_text()[-2000:]}\n")
+            raise
+        finally:
+            taken = f"{time.monotonic() - start:.0f} s"
+            lines = [f"{wanted.rounds} rounds, seed {wanted.seed}, {taken}", *account.lines()]
+            sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 

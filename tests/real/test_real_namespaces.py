@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from namespaces import found, lab, missing
-from rounds import NODE, WITHIN, rounds
+from rounds import NODE, WITHIN, Account, rounds
 
 pytestmark = pytest.mark.real
 
@@ -12,9 +12,10 @@ pytestmark = pytest.mark.real
 def test_machines_that_are_cut_off_killed_or_stopped_come_back_and_lose_nothing() -> None:
     if reason := missing():
         pytest.skip(reason)
+    account = Account()
     with lab(4) as machines:
         found(machines, *NODE)
-        account = rounds(machines, 3, seed=0, longest=1.0)
+        rounds(machines, 3, 0, account, longest=1.0)
         logs = {machine.node: machine.log.read_text() for machine in machines}
     assert {"back after cut", "back after kill", "back after stop"} <= account.seconds.keys()
     assert max(max(seconds) for seconds in account.seconds.values()) < WITHIN

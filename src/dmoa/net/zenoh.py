@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from collections.abc import Coroutine
 from dataclasses import replace
 
 import zenoh
@@ -28,11 +29,13 @@ from dmoa.core.messages import Gossip, Piece, Propose, Withdraw
 from dmoa.core.names import NodeId
 from dmoa.errors import ForgedError, RemoteProtocolError
 from dmoa.net import codec, keys
+from dmoa.net.company import Company
 from dmoa.net.complaints import Complaints
 from dmoa.net.desk import INBOUND_JOBS, Desk, offence, read_digest, read_withdrawal
 from dmoa.net.exchange import Asking, Inquiry, Mailbox, left
 from dmoa.net.identity import Identity
 from dmoa.net.inlet import Inlets
+from dmoa.net.notices import Notices
 from dmoa.net.seals import (
     DIGEST,
     JOB,
@@ -58,12 +61,6 @@ PROBES = 512
 get PeerSilentError at once."""
 PROBES_EACH = 64
 """The same for each peer, so that a flood from one leaves room for the others."""
-NOTICE_BYTES = 256 * 1024
-"""Longest list of revocations that is looked at."""
-NOTICES = 16
-"""Lists of revocations that are looked at at once; more are dropped, and come again."""
-NOTICE_INTERVAL = 30.0
-"""Seconds after which the own list is published again, for those whom it did not reach."""
 NONCE_BYTES = 16
 """Bytes of chance in a sealed inquiry, so that no answer to an earlier one fits it."""
 VIEWS = 4
@@ -90,18 +87,19 @@ class ZenohNetwork:
         self._node = node
         self._limits = limits or Limits()
         self._inbound = inbound
-        self._identity = identity
         self._complaints = Complaints(node)
         self._seals = Seals(node, identity, self._complaints)
         self._replays = Replays(nodes=VIEWS * self._limits.view)
+        self._notices = Notices(node, identity, self.refresh)
         self._presence = Presence(node, settings or ZenohSettings(), self._limits, identity)
         self._last: bytes | None = None
         self._greeting: asyncio.TimerHandle | None = None
         self._asking: dict[Asking, None] = {}
-        self._adopting: set[asyncio.Task[None]] = set()
+        self._renewals: set[asyncio.Task[None]] = set()
         self._renewing = asyncio.Lock()
         self._closed = True
-        self._greeted = self._noted = -math.inf
+        self._company: Company | None = None
+        self._greeted = -math.inf
         self._bridge: Bridge
         self._sender: Sender
         self._gate: Gate
@@ -138,6 +136,7 @@ class ZenohNetwork:
         self._closed = False
         self._host = host
         self._complaints.blame = host.offended
+        self._company = Company(self._renew) if self._presence.searches else None
         self._inlets = Inlets(self._seals, self._complaints, self._limits)
         try:
             await self._presence.begin(self._doings())
@@ -170,10 +169,13 @@ class ZenohNetwork:
     async def close(self) -> None:
         """Leave, so that peers see it; ends everything under way."""
         self._closed = True
-        for task in self._adopting:
-            task.cancel()
         if self._greeting is not None:
             self._greeting.cancel()
+        if self._company is not None:
+            await self._company.close()
+        await self._notices.close()
+        if self._renewals:
+            await asyncio.wait(self._renewals)
         await self._part()
 
     async def refresh(self) -> None:
@@ -182,8 +184,19 @@ class ZenohNetwork:
         What is under way is lost. Nothing happens where nothing is new. Where joining fails,
         it is tried again until it succeeds or the network is closed.
         """
+        await self._whole(self._renew(always=False))
+
+    async def _whole(self, doing: Coroutine[None, None, None]) -> None:
+        """Do it to its end, also where nobody waits for it any more, unless the node leaves."""
+        task = asyncio.create_task(doing, name="renew the session")
+        self._renewals.add(task)
+        task.add_done_callback(self._renewals.discard)
+        await asyncio.shield(task)
+
+    async def _renew(self, *, always: bool = True) -> None:
+        """Leave, and join again, where papers are new or it is done `always`."""
         async with self._renewing:
-            if self._closed or not await self._presence.outdated():
+            if self._closed or not (always or await self._presence.outdated()):
                 return
             await self._part()
             if not self._closed:
@@ -198,6 +211,8 @@ class ZenohNetwork:
         await self._desk.close()
         await self._sender.close()
         await self._presence.leave(session)
+        if self._company is not None:
+            self._company.clear()
 
     # -- what this node says ---------------------------------------------------------------
 
@@ -205,18 +220,11 @@ class ZenohNetwork:
         """Send a digest to every peer that can be reached now."""
         self._last = self._seals.seal(DIGEST, "", codec.encode(Gossip(digest), self._limits))
         self._greet()
-        if asyncio.get_running_loop().time() - self._noted > NOTICE_INTERVAL:
-            self._publish_notice()
+        self._notices.tell(self._session, again=True)
 
     def _greet(self) -> None:
         if self._session is not None and self._last is not None:
             put(self._session, keys.digest(self._node), self._last)
-
-    def _publish_notice(self) -> None:
-        notice = b"" if self._identity is None else self._identity.notice
-        self._noted = asyncio.get_running_loop().time()
-        if self._session is not None and notice:
-            put(self._session, keys.notice(self._node), notice)
 
     async def probe(self, peer: NodeId, *, patience: float) -> Digest:
         """Ask a peer how it stands right now."""
@@ -363,25 +371,18 @@ class ZenohNetwork:
             self._host.heard(digest)
 
     def _noticed(self, bearer: NodeId, sample: zenoh.Sample) -> None:
-        """Take a list of revocations, from anybody: it is signed by the realm's authority."""
-        del bearer
-        identity, notice = self._identity, bytes(sample.payload)
-        if self._closed or identity is None or notice == identity.notice:
-            return
-        if len(notice) <= NOTICE_BYTES and len(self._adopting) < NOTICES:
-            task = asyncio.create_task(self._adopt(identity, notice), name="adopt a notice")
-            self._adopting.add(task)
-            task.add_done_callback(self._adopting.discard)
-
-    async def _adopt(self, identity: Identity, notice: bytes) -> None:
-        if await asyncio.to_thread(identity.adopt, notice):
-            await self.refresh()
+        del bearer  # whoever it is
+        if not self._closed:
+            self._notices.take(bytes(sample.payload))
 
     def _seen(self, sample: zenoh.Sample) -> None:
         """Take the coming or going of a token."""
         peer = keys.speaker(str(sample.key_expr))
         if self._closed or peer is None or peer == self._node:
             return
+        if self._company is not None:
+            coming = sample.kind == zenoh.SampleKind.PUT
+            (self._company.came if coming else self._company.left)(peer)
         if sample.kind == zenoh.SampleKind.DELETE:
             self._desk.forsake(peer)
             self._host.departed(peer)
@@ -395,4 +396,4 @@ class ZenohNetwork:
         self._greeting = None
         self._greeted = asyncio.get_running_loop().time()
         self._greet()
-        self._publish_notice()
+        self._notices.tell(self._session)

@@ -65,6 +65,11 @@ class Presence:
         self._token: zenoh.LivelinessToken | None = None
         self._trying: asyncio.Task[None] | None = None
 
+    @property
+    def searches(self) -> bool:
+        """Tell whether it looks for peers by multicast."""
+        return self._settings.multicast and not self._settings.relayed
+
     async def begin(self, doings: Doings, *, persists: bool = False) -> None:
         """Join; NetworkError names the endpoint where that is impossible.
 
