@@ -141,7 +141,6 @@ def rounds(
     account: Account,
     *,
     longest: float = HOLD,
-    tell: bool = False,
 ) -> None:
     """Live through so many rounds, the kinds in equal parts and random order."""
     dice = random.Random(seed)
@@ -153,9 +152,8 @@ def rounds(
             victim = dice.choice(machines)
             start = time.monotonic()
             trouble(kind, victim, machines, account, dice.uniform(0, longest))
-            if tell:
-                taken = time.monotonic() - start
-                sys.stderr.write(f"{number}/{count} {kind} {victim.node}: {taken:.1f} s\n")
+            taken = time.monotonic() - start
+            sys.stderr.write(f"{number}/{count} {kind} {victim.node}: {taken:.1f} s\n")
     end(account)
 
 
@@ -173,7 +171,7 @@ def main() -> int:
         start = time.monotonic()
         account = Account()
         try:
-            rounds(machines, wanted.rounds, wanted.seed, account, tell=True)
+            rounds(machines, wanted.rounds, wanted.seed, account)
         except AssertionError:
             for machine in machines:
                 sys.stderr.write(f"the log of {machine.node}:\n{machine.log.read_text()[-2000:]}\n")
