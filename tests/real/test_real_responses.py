@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,12 @@ def test_a_home_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
         node.process.terminate()
         assert node.finish() == 0
         node.revive()
-        response = node.sdk.responses.retrieve(made, stream=True)
-        *_, last = iter(response)
-        assert last.type == "response.completed"
-        assert last.response.output_text == "fake heard: why?"
-        assert last.response.model_extra["dmoa"]["attempts"] == 2
+        with node.http() as http:
+            streamed = http.get(f"/v1/responses/{made}?stream=true&starting_after=2").text
+        last = json.loads(streamed.rsplit("data: ", 1)[1])
+        assert last["type"] == "response.completed"
+        assert last["response"]["output"][0]["content"][0]["text"] == "fake heard: why?"
+        assert last["response"]["dmoa"]["attempts"] == 2
     finally:
         node.process.kill()
         node.finish()
