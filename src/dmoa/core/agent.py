@@ -102,14 +102,7 @@ class Agent:
         self._minted = 0
         self._wants = Wants()
         self._past: dict[JobId, None] = {}
-        self.view = view or View(
-            size=self.limits.view,
-            silence=self.timing.silence,
-            pardon=self.timing.pardon,
-            forgive=self.timing.forgive,
-            blamed=self.limits.blamed,
-            trusted=trusted,
-        )
+        self.view = view or View.within(self.limits, self.timing, trusted)
         self.gauge = Gauge(now, slots=profile.slots)
         self.queue = Queue(
             slots=profile.slots,

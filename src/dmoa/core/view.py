@@ -19,6 +19,7 @@ from math import exp, log
 from random import Random
 
 from dmoa.core.digest import Digest
+from dmoa.core.limits import Limits, Timing
 from dmoa.core.names import NodeId
 from dmoa.core.policy import CANDIDATES, burden
 from dmoa.core.reputation import Conduct, Reputation
@@ -99,6 +100,18 @@ class View:
         self._peers: dict[NodeId, Peer] = {}
         self._trusted = frozenset(trusted)
         self.reputation = Reputation(size=blamed, forgive=forgive)
+
+    @classmethod
+    def within(cls, limits: Limits, timing: Timing, trusted: Collection[NodeId]) -> View:
+        """Make the view of an agent."""
+        return cls(
+            size=limits.view,
+            silence=timing.silence,
+            pardon=timing.pardon,
+            forgive=timing.forgive,
+            blamed=limits.blamed,
+            trusted=trusted,
+        )
 
     # -- who is there -----------------------------------------------------------------
 
