@@ -49,6 +49,10 @@ async def test_a_node_without_keys_answers_everybody(file: Path) -> None:
         ("GET", "/v1/peers"),
         ("GET", "/v1/queue"),
         ("GET", "/openapi.json"),
+        ("GET", "/metrics"),
+        ("GET", "/version"),
+        ("POST", "/livez"),
+        ("GET", "/readyz/"),
         ("POST", CHAT),
         ("GET", "/nowhere"),
         ("HEAD", "/health"),
@@ -75,8 +79,9 @@ async def test_everything_but_health_needs_a_key(file: Path, method: str, path: 
 async def test_health_is_open_and_foreign_hosts_are_not(file: Path) -> None:
     key, _ = create(file)
     async with guarded(file) as (_, http):
-        assert (await http.get("/health")).status_code == 200
-        assert (await http.get("/health", headers=bearing("wrong"))).status_code == 200
+        for path in ("/health", "/livez", "/readyz"):
+            assert (await http.get(path)).status_code == 200
+            assert (await http.get(path, headers=bearing("wrong"))).status_code == 200
         foreign = await http.get("/v1/models", headers={**bearing(key), "host": "evil.example"})
         assert foreign.status_code == 403
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from dmoa.api import chat, models, problems, queue
+from dmoa.api import chat, models, probes, problems, queue
 from dmoa.api.described import Described
 from dmoa.api.errands import Errands
 from dmoa.api.guard import Guard
@@ -50,6 +50,7 @@ def create_app(
     body_bytes = BODY_FACTOR * node.limits.conversation_bytes
     app.add_middleware(Guard, body_bytes=body_bytes, keeper=keeper, hosts=hosts)
     _tell_how_it_stands(app, node)
+    probes.mount(app, node)
     _speak_openai(app, node)
     mount(app, Responses(node, errands or Errands(node, Archive()), keeper))
     return app

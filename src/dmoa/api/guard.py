@@ -21,6 +21,8 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]\s/@]+)(?::\d{0,5})?")
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - names of nothing, not to be served
 _MEDIA = "application/json"
+_OPEN = frozenset({"/health", "/livez", "/readyz"})
+"""What those GET who only look whether the node lives: they have no key."""
 _SHOWN = 80
 """Characters repeated of what a stranger sent."""
 
@@ -30,7 +32,7 @@ class Guard:
 
     Those are, in this order: requests for names that are not ours (a page that re-binds its
     name), foreign pages that would change something, strangers where a doorkeeper asks for a
-    key (of everybody, and for everything but `GET /health`), bodies that are no JSON, bodies
+    key (of everybody, and for everything but what is `_OPEN`), bodies that are no JSON, bodies
     that are too large, and bodies for which there is no room now.
 
     Ours are the `hosts`, the address at which a connection came in, and on loopback its names.
@@ -89,7 +91,7 @@ class Guard:
 
     def _stranger(self, scope: Scope) -> JSONResponse | None:
         """Refuse whoever has no key; nothing of what was offered is repeated."""
-        if self._keeper is None or (scope["method"], scope["path"]) == ("GET", "/health"):
+        if self._keeper is None or (scope["method"] == "GET" and scope["path"] in _OPEN):
             return None
         try:
             if self._keeper.admits(_offered(scope)):

@@ -35,7 +35,7 @@ from dmoa.core.messages import (
     Propose,
 )
 from dmoa.core.mixture import Mixture
-from dmoa.core.names import NodeId
+from dmoa.core.names import NodeId, QueryId
 from dmoa.core.policy import LIVE, PAPER, Policy
 from dmoa.core.recipe import PAPER_RECIPE, Recipe
 from dmoa.core.reputation import Conduct
@@ -221,6 +221,10 @@ class Node:
     def census(self) -> Census:
         """Who is here, and what was counted since it was opened."""
         return self._mind.census(self._now)
+
+    def first_token(self, query: QueryId) -> float | None:
+        """When the answer of a query that is followed began, by the loop's clock (seconds)."""
+        return self._followers.first_token(query)
 
     async def ask(self, prompt: str | Sequence[Turn], **wishes: Unpack[Wishes]) -> Answer:
         """Ask, and wait for the whole answer; QueryError or BackendError without one."""

@@ -104,6 +104,7 @@ class Line(asyncio.Queue[Progress | DmoaError | None]):
         self.standings = standings
         self.place: tuple[int, int, float] | None = None
         self.visits: dict[JobId, Visit] = {}
+        self.first: float | None = None
         self._clock = asyncio.get_running_loop()
         self._tick = tick
         self._latest = self._clock.time()
@@ -112,6 +113,8 @@ class Line(asyncio.Queue[Progress | DmoaError | None]):
     def put_nowait(self, item: Progress | DmoaError | None) -> None:
         """Show the follower something."""
         self._latest = self._clock.time()
+        if self.first is None and isinstance(item, Token):
+            self.first = self._latest
         super().put_nowait(item)
 
     def close(self) -> None:
@@ -170,6 +173,11 @@ class Followers:
             if isinstance(item, Visit):
                 line.visits[item.job] = item
             line.put_nowait(item)
+
+    def first_token(self, query: QueryId) -> float | None:
+        """Tell when the answer began; None where it has not, or nobody follows the query."""
+        line = self._followers.get(query)
+        return None if line is None else line.first
 
     def draft(self, job: Job, text: str) -> None:
         """Show some more text of a proposal, if it is wanted."""
