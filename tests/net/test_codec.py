@@ -58,6 +58,7 @@ jobs = st.builds(
     patience=seconds,
     age=seconds,
     options=text,
+    trace=text.map(lambda each: each[: codec.TRACE_CHARACTERS]),
 )
 digests = st.builds(
     Digest,
@@ -206,6 +207,7 @@ def test_a_piece_is_short() -> None:
         (forge(make_job(), job__query="x" * 201), "job.query"),
         (forge(make_job(), job__patience=-1), "patience"),
         (forge(make_job(), job__age=-1), "age"),
+        (forge(make_job(), job__trace="0" * 65), "trace"),
         (forge(make_job(), job__patience="5"), "float"),
         (forge(make_job(), job__patience=None), "float"),
         (forge(make_job(), job__proposals=["x"] * 34), "34 proposals"),

@@ -19,7 +19,8 @@ class Asked:
     """The node's user asked; `deadline` is in seconds from now.
 
     `notes` are reasons, known before, why the answer is less than what was asked for
-    (tools go to the own model alone); they open its list of degradations.
+    (tools go to the own model alone); they open its list of degradations. `trace` names its span
+    for those who record traces (W3C's `traceparent`), and means nothing here.
     """
 
     query: QueryId
@@ -30,6 +31,7 @@ class Asked:
     options: str = ""
     notes: tuple[str, ...] = ()
     recipe: Recipe = PAPER_RECIPE
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

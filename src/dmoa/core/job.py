@@ -51,6 +51,7 @@ class Job:
     the job is sent, `age` the seconds since its query was asked: clocks of different
     machines are never compared. `options` is a JSON object of further request fields for
     the backend, or empty. `seed` lays the first proposal out as the model's own answer.
+    `trace` is that of its query.
     """
 
     id: JobId
@@ -65,6 +66,7 @@ class Job:
     options: str = ""
     age: float = 0.0
     seed: bool = False
+    trace: str = ""
 
     @property
     def size(self) -> int:

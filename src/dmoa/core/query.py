@@ -183,6 +183,7 @@ class Query:
             options=self.asked.options if role == "aggregator" else "",
             age=now - self.began,
             seed=self.recipe.seed and role == "aggregator" and bool(self.kept),
+            trace=self.asked.trace,
         )
         self.pending[job.id] = node
         self.visits[job.id] = Visit(

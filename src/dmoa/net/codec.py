@@ -56,6 +56,8 @@ KINDS: dict[int, type] = {
 
 ID_CHARACTERS = 200
 """Longest id of a job or a query, and longest name of a model."""
+TRACE_CHARACTERS = 64
+"""Longest name of a span: W3C's have 55."""
 URL_CHARACTERS = 2048
 """Longest address that a digest may carry."""
 COUNT_LIMIT = 2**63
@@ -201,6 +203,7 @@ def _check_job(job: Job, limits: Limits) -> None:
         _check_turn(turn)
     _seconds("job.patience", job.patience)
     _seconds("job.age", job.age)
+    _require(len(job.trace) <= TRACE_CHARACTERS, "job.trace is too long")
     _check_sampling(job.sampling)
 
 

@@ -52,6 +52,12 @@ def test_a_job_knows_its_seat_its_role_and_what_to_read() -> None:
     assert (last.id, last.role, last.proposals) == ("a/1/1/2.0", "aggregator", ("draft",))
 
 
+def test_all_jobs_of_a_query_bear_its_trace() -> None:
+    query = make_query(trace="of-the-user")
+    query.turn_over()
+    assert query.job(1, B, 11.0).trace == query.job(0, A, 11.0).trace == "of-the-user"
+
+
 def test_seeds_differ_from_seat_to_seat_and_stay_the_same_each_time() -> None:
     def seeds() -> list[int | None]:
         query = make_query(layers=2, fanout=1, sampling=Sampling(seed=2**31 - 1, top_p=0.5))
