@@ -148,6 +148,10 @@ def test_an_unknown_variable_is_refused_with_a_guess(nowhere: dict[str, str]) ->
         ("connect = ['tcp/127.0.0.1:0']", "a list of endpoints like tcp/127.0.0.1:7447"),
         ("connect = ['tcp/127.0.0.1:65536']", "a list of endpoints"),
         ("log_level = 'loud'", "one of debug, info, warning, error, not 'loud'"),
+        ("log_format = 'xml'", "one of text, json, not 'xml'"),
+        ("otlp = '127.0.0.1:4318'", "a URL like http://127.0.0.1:4318, not"),
+        ("otlp = 'http://me:word@h'", "a URL like http://127.0.0.1:4318, not"),
+        ("otlp = 'https://h?x=1'", "a URL like http://127.0.0.1:4318, not"),
     ],
 )
 def test_a_wrong_value_is_refused_by_what_it_should_be(

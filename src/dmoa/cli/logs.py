@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import traceback
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -39,10 +41,41 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def begin(level: str, *, prompts: bool) -> None:
-    """Log from `level` on, one of debug, info, warning and error; texts only with `prompts`."""
+class Lines(logging.Formatter):
+    """Writes a record as one JSON object on one line, for programs.
+
+    Its keys are `time` (UTC after RFC 3339, to the millisecond), `level`, `logger`, `node` and
+    `message`; where something was raised, `exception` has what `inner` tells of it.
+    """
+
+    def __init__(self, inner: logging.Formatter, node: str) -> None:
+        super().__init__()
+        self._inner = inner
+        self._node = node
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record; line ends inside of it are escaped."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {
+            "time": moment.removesuffix("+00:00") + "Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "node": self._node,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self._inner.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def begin(level: str, *, prompts: bool, node: str = "") -> None:
+    """Log from `level` on, one of debug, info, warning and error; texts only with `prompts`.
+
+    Where a `node` is named, each line is a JSON object that names it too.
+    """
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(_FORMAT) if prompts else Discreet(_FORMAT))
+    plain = logging.Formatter(_FORMAT) if prompts else Discreet(_FORMAT)
+    handler.setFormatter(Lines(plain, node) if node else plain)
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 

@@ -83,7 +83,8 @@ def up(*, file: Path | None, as_json: bool, watch_stdin: bool, **flags: Any) -> 
     from dmoa.cli import logs
 
     settings = config.load(flags, file=file)
-    logs.begin(settings.log_level, prompts=settings.log_prompts)
+    node = settings.node if settings.log_format == "json" else ""
+    logs.begin(settings.log_level, prompts=settings.log_prompts, node=node)
     if watch_stdin:
         threading.Thread(target=stop_on_eof, name="stdin", daemon=True).start()
 

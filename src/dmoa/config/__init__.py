@@ -97,6 +97,8 @@ class Settings:
     """Tokens of one proposal in an aggregation prompt."""
     log_level: str = "warning"
     """How much the log says: debug, info, warning or error."""
+    log_format: str = "text"
+    """How the log is written: text, or json for one object on each line."""
     log_prompts: bool = False
     """Let the log show the text of prompts and answers."""
     store: str = "auto"
@@ -105,6 +107,8 @@ class Settings:
     """Days for which a response is kept."""
     store_bytes: int = 256 * 1024 * 1024
     """Bytes of all that is kept; the oldest ended ones go first."""
+    otlp: str = ""
+    """URL to which traces of queries are sent as OTLP over HTTP; empty for none."""
     record: str = ""
     """File that takes down all that its agent lives through, prompts included; empty for none."""
     sources: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)

@@ -21,6 +21,7 @@ ENDPOINT = re.compile(
 _HIGHEST_PORT = 65_535
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _LONGEST_HOST = 253
+_WEB = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?")
 _MOST_DAYS = 36_500.0
 _LONGEST = 86_400.0
 
@@ -135,6 +136,13 @@ def _each(parse: Callable[[object], str], what: str) -> Callable[[object], tuple
     return read
 
 
+def _web_address(value: object) -> str:
+    text = _text(value)
+    if not text or _WEB.fullmatch(text):
+        return text.rstrip("/")
+    raise ValueError("a URL like http://127.0.0.1:4318")
+
+
 def _days(value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MOST_DAYS:
         return float(value)
@@ -187,10 +195,12 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "queue_bytes": _whole(1024 * 1024, 16 * 1024 * 1024 * 1024),
     "proposal_tokens": _whole(16, 8192),
     "log_level": _one_of("debug", "info", "warning", "error"),
+    "log_format": _one_of("text", "json"),
     "log_prompts": _yes_no,
     "store": _text,
     "store_days": _days,
     "store_bytes": _whole(1024 * 1024, 1024 * 1024 * 1024 * 1024),
+    "otlp": _web_address,
     "record": _text,
 }
 """For each setting; a parser raises ValueError with what the value should have been."""
