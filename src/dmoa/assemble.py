@@ -21,6 +21,7 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.usual import Usual
 from dmoa.errors import ConfigError, DmoaError
 from dmoa.runtime.node import Node
+from dmoa.runtime.ports import Backend, Tracer
 
 if TYPE_CHECKING:
     from dmoa.api.errands import Errands
@@ -83,6 +84,22 @@ def build(
         url=url,
         recorder=Recorder(Path(settings.record).expanduser()) if settings.record else None,
         trusted=settings.trusted,
+        tracer=_tracer(settings, model) if settings.otlp else None,
+    )
+
+
+def _tracer(settings: Settings, backend: Backend) -> Tracer:
+    """Make who sends traces; ConfigError where the extra for it is not installed."""
+    from dmoa.core.names import NodeId
+    from dmoa.telemetry.otlp import Otlp
+    from dmoa.telemetry.spans import Spans
+
+    return Spans(
+        NodeId(settings.node),
+        lambda: backend.profile.model,
+        Otlp(settings.otlp, NodeId(settings.node)),
+        limits=settings.limits,
+        timing=settings.timing,
     )
 
 

@@ -23,7 +23,7 @@ from dmoa.core.names import NodeId
 from dmoa.core.policy import PAPER, Policy
 from dmoa.net.memory import MemoryEndpoint, MemoryNetwork
 from dmoa.runtime.node import Node
-from dmoa.runtime.ports import Backend, Tokens
+from dmoa.runtime.ports import Backend, Tokens, Tracer
 from dmoa.runtime.recorder import Recorder
 from dmoa.runtime.streams import Draft, Progress, Token
 
@@ -93,7 +93,7 @@ class Room:
 
     # -- who is in it ------------------------------------------------------------------
 
-    async def add(
+    async def add(  # noqa: PLR0913 - the parts of a node
         self,
         name: str,
         backend: Backend | None = None,
@@ -101,6 +101,7 @@ class Room:
         limits: Limits | None = None,
         incarnation: int = 1,
         recorder: Recorder | None = None,
+        tracer: Tracer | None = None,
         **settings: Any,
     ) -> Node:
         """Open one more node; `settings` are those of its fake backend."""
@@ -117,6 +118,7 @@ class Room:
             rng=Random(f"room/{name}"),
             incarnation=incarnation,
             recorder=recorder,
+            tracer=tracer,
         )
         self._all.append((node, backend))
         await node.open()

@@ -17,6 +17,7 @@ from dmoa.core.effects import Answer, Standing, Trace, Visit
 from dmoa.errors import BackendUnavailableError, DmoaError
 from dmoa.runtime.node import Node
 from dmoa.runtime.streams import Draft, Followed, Progress, Token, whole
+from dmoa.telemetry.context import incoming
 
 
 async def complete(request: ChatRequest, node: Node, connection: Request) -> Response:
@@ -35,6 +36,7 @@ async def complete(request: ChatRequest, node: Node, connection: Request) -> Res
         drafts=request.dmoa.drafts and bool(request.stream),
         standings=bool(request.stream),
         tick=SILENCE if request.stream else None,
+        trace=incoming(connection.headers.getlist("traceparent")),
     )
     created = int(time.time())
     default = usual(request.model, request.dmoa, node)

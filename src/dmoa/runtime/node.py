@@ -47,7 +47,7 @@ from dmoa.errors import (
 from dmoa.runtime.calls import Calls
 from dmoa.runtime.faults import conversation
 from dmoa.runtime.hands import Hands
-from dmoa.runtime.ports import Backend, Frames, Network, Onlooker, Roll, Witness
+from dmoa.runtime.ports import Backend, Frames, Network, Onlooker, Roll, Tracer, Witness
 from dmoa.runtime.slots import Slots
 from dmoa.runtime.streams import Followers, Guests, Progress, Wishes, pieces, whole
 
@@ -78,6 +78,7 @@ class Node:
         incarnation: int = 1,
         url: str = "",
         recorder: Witness | None = None,
+        tracer: Tracer | None = None,
         trusted: Sequence[str] = (),
     ) -> None:
         self.policy = policy
@@ -86,12 +87,13 @@ class Node:
         self.limits = limits or Limits()
         self.timing = timing or Timing()
         self.url = url
-        self.onlookers: list[Onlooker] = []
+        self.onlookers: list[Onlooker] = [] if tracer is None else [tracer]
         self._network = network
         self._backend = backend
         self._rng = rng or Random()
         self._incarnation = incarnation
         self._recorder = recorder
+        self._tracer = tracer
         self._trusted = tuple(map(NodeId, trusted))
         self._agent: Agent | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -140,6 +142,8 @@ class Node:
         self._followers.end(f"node {self.id} is shutting down")
         calls, services = self._calls.cancel(), self._slots.cancel()
         async with AsyncExitStack() as parts:  # each is closed, whatever happens to the others
+            if self._tracer is not None:
+                parts.push_async_callback(self._tracer.close)
             parts.push_async_callback(self._backend.close)
             parts.push_async_callback(self._network.close)
             await asyncio.gather(*calls, return_exceptions=True)
@@ -254,13 +258,15 @@ class Node:
         drafts: bool = True,
         standings: bool = False,
         tick: float | None = None,
+        trace: str = "",
     ) -> AsyncGenerator[Progress | None, None]:
         """Ask, and see everything: jobs as they change, drafts, tokens, last the Answer.
 
         Without a `mixture` it gets what is usual here. Without `drafts`, the text of proposals
         is left out. With `standings`, what is expected of the query comes as it was accepted,
         when its place changes, and as a layer begins. After each `tick` seconds of silence
-        comes None. Closing the generator abandons the query: all its jobs stop, everywhere.
+        comes None. `trace` names the span in which it is asked (W3C's `traceparent`).
+        Closing the generator abandons the query: all its jobs stop, everywhere.
         Raises QueryError or BackendError, with a `trace`, where there is no answer;
         UsageError for a prompt that is no text.
         """
@@ -278,6 +284,7 @@ class Node:
             options,
             notes,
             recipe or usual.recipe,
+            self._tracer.begin(trace) if self._tracer else trace,
         )
         try:
             self._tell(asked)

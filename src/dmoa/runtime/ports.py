@@ -176,6 +176,22 @@ class Witness(Protocol):
         ...
 
 
+class Tracer(Protocol):
+    """Who records what becomes of queries, over all nodes; an `Onlooker` beside."""
+
+    def begin(self, parent: str) -> str:
+        """Name the span of the query that is asked next, below one that is named, if any."""
+        ...
+
+    def saw(self, event: Event, effects: Sequence[Effect], now: float) -> None:
+        """See what happened to the agent, as an `Onlooker` does."""
+        ...
+
+    async def close(self) -> None:
+        """Record what is left, within seconds; it may be used again."""
+        ...
+
+
 class Onlooker(Protocol):
     """Who watches a node live: shows it, or counts; must be quick, and must not raise."""
 

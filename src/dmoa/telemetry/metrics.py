@@ -21,6 +21,7 @@ from dmoa.core.job import Completion
 from dmoa.core.messages import Proposal
 from dmoa.core.names import JobId, NodeId, QueryId, Role
 from dmoa.telemetry.gauges import Gauges, Watched
+from dmoa.telemetry.terms import OTHER, kind_of, model_of
 
 NAMESPACE = "dmoa"
 QUERY_BUCKETS = (
@@ -34,8 +35,6 @@ TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 
 """Seconds per token; vLLM's."""
 NAMES = 64
 """Different names of mixtures, and kinds of degradation, that are told apart."""
-OTHER = "other"
-"""Stands for all names beyond those."""
 
 
 class Words:
@@ -145,7 +144,7 @@ class Metrics:
     def _happened(self, event: Event, effects: Sequence[Effect], now: float) -> None:
         match event:
             case Asked():
-                self._queries[event.query] = (self._models(_model(event)), now)
+                self._queries[event.query] = (self._models(model_of(event)), now)
                 if len(self._queries) > self._node.limits.queue_jobs + 1:
                     del self._queries[next(iter(self._queries))]  # of a life that was cut off
             case Abandoned():
@@ -236,16 +235,3 @@ class Metrics:
             write = cast("Callable[[object], bytes]", openmetrics.generate_latest)  # has no types
             return write(self), openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self), CONTENT_TYPE_PLAIN_0_0_4
-
-
-def _model(event: Asked) -> str:
-    """Name the model that a question asks, as the API does."""
-    if not event.mixture.layers:
-        return "local"
-    return "-".join(filter(None, ("dmoa", event.mixture.name, event.recipe.name)))
-
-
-def kind_of(degraded: str) -> str:
-    """Tell the first word of a reason of degradation, without what it says of nodes and texts."""
-    word = degraded.partition(":")[0]
-    return word if word.isascii() and word.isalpha() else OTHER
