@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fastapi import Request
+
 from dmoa.api import models
 from dmoa.api.schema import DmoaOptions
 from dmoa.api.shapes import Json
@@ -11,6 +13,7 @@ from dmoa.core.mixture import ALONE, Mixture
 from dmoa.core.recipe import PAPER_RECIPE, Recipe
 from dmoa.errors import MixtureError
 from dmoa.runtime.node import Node
+from dmoa.telemetry.context import incoming
 
 Wanted = tuple[Mixture, Recipe, tuple[str, ...]]
 """A mixture, how it is mixed, and what must be said of the answer."""
@@ -47,3 +50,8 @@ def wanted(model: str, asked: DmoaOptions, node: Node, *, uses_tools: bool = Fal
 def usual(model: str, asked: DmoaOptions, node: Node) -> Json | None:
     """Tell what was usual here, where a request leaves its mixture to the node."""
     return models.default(node) if model == models.DEFAULT and not asked.shapes else None
+
+
+def parent_of(connection: Request) -> str:
+    """Tell in which span a request is made, as its `traceparent` says; empty where it does not."""
+    return incoming(connection.headers.getlist("traceparent"))

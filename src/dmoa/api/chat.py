@@ -10,14 +10,13 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from dmoa.api import problems, queue, shapes
-from dmoa.api.asking import usual, wanted
+from dmoa.api.asking import parent_of, usual, wanted
 from dmoa.api.events import LEFT, SILENCE, EventStream, event, while_connected
 from dmoa.api.schema import ChatRequest
 from dmoa.core.effects import Answer, Standing, Trace, Visit
 from dmoa.errors import BackendUnavailableError, DmoaError
 from dmoa.runtime.node import Node
 from dmoa.runtime.streams import Draft, Followed, Progress, Token, whole
-from dmoa.telemetry.context import incoming
 
 
 async def complete(request: ChatRequest, node: Node, connection: Request) -> Response:
@@ -36,7 +35,7 @@ async def complete(request: ChatRequest, node: Node, connection: Request) -> Res
         drafts=request.dmoa.drafts and bool(request.stream),
         standings=bool(request.stream),
         tick=SILENCE if request.stream else None,
-        trace=incoming(connection.headers.getlist("traceparent")),
+        trace=parent_of(connection),
     )
     created = int(time.time())
     default = usual(request.model, request.dmoa, node)

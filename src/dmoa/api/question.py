@@ -16,12 +16,16 @@ from dmoa.runtime.streams import Followed
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of which model, and how; the mixture is chosen when it is asked."""
+    """What is asked of which model, and how; the mixture is chosen when it is asked.
+
+    `trace` names the span in which it is asked (W3C's `traceparent`), or is empty.
+    """
 
     turns: tuple[Turn, ...]
     model: str
     sampling: Sampling
     asked: DmoaOptions
+    trace: str = ""
 
     @property
     def size(self) -> int:
@@ -40,6 +44,7 @@ class Question:
             notes=notes,
             drafts=False,
             tick=tick,
+            trace=self.trace,
         )
 
     def default(self, node: Node) -> Json | None:
@@ -53,6 +58,7 @@ class Question:
             "model": self.model,
             "sampling": asdict(self.sampling),
             "dmoa": self.asked.model_dump(exclude_none=True),
+            "trace": self.trace,
         }
         return json.dumps(shaped, ensure_ascii=False, separators=(",", ":"))
 
@@ -67,4 +73,5 @@ class Question:
             shaped["model"],
             Sampling(**sampling),
             DmoaOptions(**shaped["dmoa"]),
+            shaped.get("trace", ""),
         )

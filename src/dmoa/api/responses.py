@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Literal
 
@@ -17,7 +17,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from dmoa.api import responses_shapes as shapes
-from dmoa.api.asking import wanted
+from dmoa.api.asking import parent_of, wanted
 from dmoa.api.errands import Errands
 from dmoa.api.events import LEFT, SILENCE, EventStream, event, while_connected
 from dmoa.api.problems import body_of
@@ -81,6 +81,7 @@ class Responses:
             if name and (same := await self._archive.named(probe)) is not None:
                 return self._again(same, request)
             question = await self._question(request, owner)
+            question = replace(question, trace=parent_of(connection))
             identity = f"resp_{secrets.token_hex(16)}"
             new = New(
                 identity,
