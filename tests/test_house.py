@@ -30,6 +30,7 @@ FUNCTION_LINES = 60
 
 ADAPTERS = ("zenoh", "fastapi", "starlette", "pydantic", "uvicorn", "xllamacpp", "httpx2")
 ADAPTERS += ("numpy", "click", "rich", "huggingface_hub", "numba", "scipy", "matplotlib")
+ADAPTERS += ("prometheus_client", "opentelemetry")
 
 # Words for which the glossary has a better one, or which mean something else here.
 BANNED_WORDS = ("master", "slave", "worker", "server", "client", "round", "rounds", "hop", "hops")

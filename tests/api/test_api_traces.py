@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import logging
 import subprocess
 import sys
 import time
@@ -17,13 +19,16 @@ import pytest
 from api_room import NAMES, STEADFAST, FakeBackend, body, in_process, served, until
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from dmoa.api.question import Question
+from dmoa.api.schema import DmoaOptions
+from dmoa.core.job import Sampling, Turn
 from dmoa.core.limits import Limits
 from dmoa.core.names import NodeId
 from dmoa.core.policy import PAPER
 from dmoa.net.memory import MemoryNetwork
 from dmoa.runtime.node import Node
 from dmoa.telemetry.context import Context
-from dmoa.telemetry.otlp import PATIENCE, Otlp
+from dmoa.telemetry.otlp import PATIENCE, Otlp, _Seldom
 from dmoa.telemetry.spans import Span, Spans
 
 pytestmark = pytest.mark.real
@@ -159,6 +164,31 @@ async def test_a_query_over_four_nodes_is_one_trace_of_seven_jobs(collector: Col
         assert words.encode() not in everything
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_every_way_to_ask_begins_where_its_asker_says(
+    collector: Collector, path: str, *, stream: bool
+) -> None:
+    node = traced(MemoryNetwork(), "n1", collector.url)
+    words = {"messages": body()["messages"]} if "chat" in path else {"input": "hello"}
+    async with node, served(node) as http:
+        headers = {"traceparent": ABOVE.text}
+        asked = {"model": "local", "stream": stream, **words}
+        assert (await http.post(path, json=asked, headers=headers)).status_code == 200
+        await http.post(path, json=asked, headers={"traceparent": "none of W3C's"})
+    roots = [span for _, span in collector.spans if span.kind == span.SPAN_KIND_SERVER]
+    parents = {span.parent_span_id for span in roots}
+    assert (len(roots), parents) == (2, {ABOVE.span.to_bytes(8), b""})
+
+
+def test_a_question_of_the_background_keeps_its_trace() -> None:
+    question = Question((Turn("user", "why?"),), "local", Sampling(), DmoaOptions(), ABOVE.text)
+    assert Question.load(question.dump()) == question
+    older = json.loads(question.dump())
+    del older["trace"]
+    assert Question.load(json.dumps(older)).trace == ""
+
+
 async def test_all_four_nodes_send_their_own(collector: Collector) -> None:
     async with opened(collector) as nodes:
         for node in nodes:
@@ -194,6 +224,16 @@ async def test_a_collector_that_is_slow_or_gone_holds_nobody_up(
         await node.close()
     collector.slow = 0.0
     assert "Traceback" not in caplog.text
+    assert len([each for each in caplog.records if "opentelemetry" in each.name]) <= 1
+
+
+def test_of_a_collector_that_is_gone_the_log_tells_once_a_minute() -> None:
+    seldom, passed = _Seldom(), 0
+    for second in range(600):
+        record = logging.LogRecord("x", logging.ERROR, "", 1, "lost", (), None)
+        record.created = 1000.0 + second
+        passed += seldom.filter(record)
+    assert passed == 10
 
 
 async def test_only_a_whole_url_is_kept_as_it_is() -> None:

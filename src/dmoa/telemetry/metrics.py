@@ -8,16 +8,26 @@ kept: whoever asks, or joins under ever new names, cannot make the list grow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from typing import cast, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from dmoa.core.effects import Answer, Deliver, Effect, Fail, Report, Send, Serve, Visit
-from dmoa.core.events import Abandoned, Asked, Event, Faltered, Offended, Served
-from dmoa.core.job import Completion
+from dmoa.core.effects import (
+    Answer,
+    Deliver,
+    Effect,
+    Fail,
+    FailureCode,
+    Report,
+    Send,
+    Serve,
+    Visit,
+)
+from dmoa.core.events import Abandoned, Asked, Event, Faltered, Offence, Offended, Served
+from dmoa.core.job import Completion, FaultCode, Finish
 from dmoa.core.messages import Proposal
 from dmoa.core.names import JobId, NodeId, QueryId, Role
 from dmoa.telemetry.gauges import Gauges, Watched
@@ -77,6 +87,7 @@ class Metrics:
         self._registry.register(Gauges(node))
         self._count_queries()
         self._count_jobs()
+        self._begin_at_zero()
 
     def _count_queries(self) -> None:
         self._requests = self._counter(
@@ -124,6 +135,22 @@ class Metrics:
         )
         self._read = self._counter("prompt_tokens", "Tokens the own model read.", "role")
         self._written = self._counter("generation_tokens", "Tokens the own model wrote.", "role")
+
+    def _begin_at_zero(self) -> None:
+        """Tell what never happened as 0, where that is known: else its first time is no rise."""
+        for finish in get_args(Finish):
+            for status in ("ok", "degraded"):
+                self._requests.labels(status, finish)
+        for status in ("abandoned", *get_args(FailureCode)):
+            self._requests.labels(status, "")
+        for role, origin in (("proposer", "peer"), ("proposer", "own"), ("aggregator", "own")):
+            for outcome in ("ok", *get_args(FaultCode)):
+                self._jobs.labels(role, origin, outcome)
+        for role in ("proposer", "aggregator"):
+            for each in (self._queued, self._service, self._read, self._written):
+                each.labels(role)
+        for offence in get_args(Offence):
+            self._offences.labels(offence)
 
     def _counter(self, name: str, told: str, *labels: str) -> Counter:
         return Counter(name, told, labels, namespace=NAMESPACE, registry=self._registry)

@@ -8,6 +8,7 @@ holds as well, such as OTEL_EXPORTER_OTLP_HEADERS and OTEL_RESOURCE_ATTRIBUTES.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from contextlib import suppress
 from importlib.metadata import version
@@ -49,8 +50,30 @@ EVERY = 1.0
 PATIENCE = 2.0
 """Seconds for the collector to take a batch, and for the last ones as the node closes."""
 
+SAID = 60.0
+"""Seconds between two lines of the log about a collector that takes no spans."""
+
 _PATH = "/v1/traces"
+_EXPORTER = logging.getLogger(OTLPSpanExporter.__module__)
 _KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT}
+
+
+class _Seldom(logging.Filter):
+    """Lets the exporter say once in a while, and not at each batch, that nobody takes spans."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.created < self._next:
+            return False
+        self._next = record.created + SAID
+        return True
+
+
+_seldom = _Seldom()
+"""One for all nodes of a process: to add it twice changes nothing."""
 
 
 class _Named(IdGenerator):
@@ -75,6 +98,7 @@ class Otlp:
         self._resource = Resource.create({"service.name": "dmoa", **told})
         self._names = _Named()
         self._provider: TracerProvider | None = None
+        _EXPORTER.addFilter(_seldom)
 
     def send(self, span: Span) -> None:
         """Take a span that ended."""
