@@ -337,6 +337,7 @@ class Agent:
         self._remember(job.id)
         expires = now + min(job.patience, self.timing.deadline_max)
         shunned = self.view.reputation.shunned(sender, now)
+        self.gauge.declined += shunned
         if not shunned and self._bench.enter(Entry(job, own=False, entered=now, expires=expires)):
             self._wants.wake(expires, "job", job.id)
         else:

@@ -84,7 +84,7 @@ class Clock:
         """Tell the first moment of the world at which it shows no less than this."""
         at = (shown - self.offset) / self.rate
         while self.shows(at) < shown:  # by a rounding
-            at += ulp(max(abs(shown), 1.0))
+            at += ulp(max(abs(shown), abs(self.offset), abs(at), 1.0))
         return at
 
 
