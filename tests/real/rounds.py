@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from namespaces import Machine, found, lab, missing
 from real_room import until
@@ -88,8 +89,23 @@ def meet(machines: list[Machine], account: Account, change: str, away: Machine |
         others = [other.node for other in there if other is not machine]
         left = max(0.1, WITHIN - (time.monotonic() - start))
         what = f"{machine.node} sees {others} after {change}"
-        until(lambda machine=machine, others=others: machine.sees(*others), within=left, what=what)
+        try:
+            until(partial(machine.sees, *others), within=left, what=what)
+        except AssertionError as error:
+            error.add_note(f"it happened to {away or 'nobody'}; seen: {views(there)}")
+            raise
     account.took(change, time.monotonic() - start)
+
+
+def views(machines: list[Machine]) -> dict[str, str]:
+    """Tell whom each of them sees."""
+    seen = dict[str, str]()
+    for machine in machines:
+        try:
+            seen[machine.node] = " ".join(machine.peers())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            seen[machine.node] = repr(error)
+    return seen
 
 
 def trouble(

@@ -5,9 +5,8 @@ tokens miss some peers when many start at once. A token that goes only hints tha
 node left, and one that comes has the own digest sent again at once, so that a newcomer
 does not wait a second for it.
 
-In a realm all of it is sealed, over links of mutual TLS. New papers and revocations need a
-new session, at the same endpoints (`refresh`): what is under way is lost then, as when a
-cable is cut, and a moment later the node is there again.
+In a realm all of it is sealed, over mutual TLS. New papers and revocations need a new session
+at the same endpoints (`refresh`): what is under way is lost then, as when a cable is cut.
 
 All methods here run on the loop, but for those that say otherwise: `Bridge` brings what
 Zenoh's threads call back with.
@@ -18,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Coroutine
 from dataclasses import replace
 
 import zenoh
@@ -136,12 +134,13 @@ class ZenohNetwork:
         self._closed = False
         self._host = host
         self._complaints.blame = host.offended
-        self._company = Company(self._renew) if self._presence.searches else None
+        self._company = Company(self._renew, searches=self._presence.searches)
         self._inlets = Inlets(self._seals, self._complaints, self._limits)
         try:
             await self._presence.begin(self._doings())
-        except asyncio.CancelledError:
+        except BaseException:
             self._closed = True
+            self._company.cancel()
             raise
 
     def _doings(self) -> Doings:
@@ -184,14 +183,10 @@ class ZenohNetwork:
         What is under way is lost. Nothing happens where nothing is new. Where joining fails,
         it is tried again until it succeeds or the network is closed.
         """
-        await self._whole(self._renew(always=False))
-
-    async def _whole(self, doing: Coroutine[None, None, None]) -> None:
-        """Do it to its end, also where nobody waits for it any more, unless the node leaves."""
-        task = asyncio.create_task(doing, name="renew the session")
+        task = asyncio.create_task(self._renew(always=False), name="renew the session")
         self._renewals.add(task)
         task.add_done_callback(self._renewals.discard)
-        await asyncio.shield(task)
+        await asyncio.shield(task)  # half of it would leave a session that nobody closes
 
     async def _renew(self, *, always: bool = True) -> None:
         """Leave, and join again, where papers are new or it is done `always`."""
@@ -368,10 +363,11 @@ class ZenohNetwork:
         except RemoteProtocolError as error:
             self._complaints.judge(sender, error, offence(data, self._limits))
         else:
+            if self._company is not None:
+                self._company.heard(sender)
             self._host.heard(digest)
 
-    def _noticed(self, bearer: NodeId, sample: zenoh.Sample) -> None:
-        del bearer  # whoever it is
+    def _noticed(self, _: NodeId, sample: zenoh.Sample) -> None:
         if not self._closed:
             self._notices.take(bytes(sample.payload))
 
@@ -381,8 +377,8 @@ class ZenohNetwork:
         if self._closed or peer is None or peer == self._node:
             return
         if self._company is not None:
-            coming = sample.kind == zenoh.SampleKind.PUT
-            (self._company.came if coming else self._company.left)(peer)
+            gone = sample.kind == zenoh.SampleKind.DELETE
+            (self._company.left if gone else self._company.came)(peer)
         if sample.kind == zenoh.SampleKind.DELETE:
             self._desk.forsake(peer)
             self._host.departed(peer)
