@@ -92,7 +92,7 @@ def meet(machines: list[Machine], account: Account, change: str, away: Machine |
         try:
             until(partial(machine.sees, *others), within=left, what=what)
         except AssertionError as error:
-            error.add_note(f"it happened to {away or 'nobody'}; seen: {views(there)}")
+            error.add_note(f"{away.node if away else 'nobody'} is away; seen: {views(there)}")
             raise
     account.took(change, time.monotonic() - start)
 

@@ -25,8 +25,10 @@ SLEPT = 4.0
 """Seconds without a look, and without work, after which links are not trusted: most of a lease."""
 IDLE = 0.25
 """The part of those seconds in which this process worked at most, else it was only busy."""
-UNHEARD = 7.0
-"""Seconds without a digest of a peer whose token is here, after which its link is not trusted."""
+UNHEARD = 10.0
+"""Seconds without a digest of a peer whose token is here, after which its link is not trusted:
+twice a lease, as Zenoh takes up to one and a half to see that a cable is cut. Until then to leave
+the session would wait for that peer."""
 HABIT = 3
 """Digests after which a peer is known to send more."""
 SEEK_PAUSE = 4.0
