@@ -164,7 +164,10 @@ def test_other_machines_need_a_word(dmoa: Dmoa) -> None:
     assert result.stderr.startswith(
         "error: --listen: listen names tcp/0.0.0.0:7447, beyond this machine,"
     )
-    assert "\n\nhint: `dmoa realm create` makes one; in a network that you trust, `--insecure`" in result.stderr
+    assert (
+        "\n\nhint: `dmoa realm create` makes one; in a network that you trust, `--insecure`"
+        in result.stderr
+    )
 
 
 def test_it_stops_when_stdin_closes() -> None:

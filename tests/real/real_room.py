@@ -144,9 +144,7 @@ def counting_server() -> Iterator[tuple[CountingServer, str]]:
 class NodeProcess:
     """One `dmoa up` in a process of its own."""
 
-    def __init__(
-        self, name: str, *args: str, log: Path, env: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, *args: str, log: Path, env: dict[str, str] | None = None) -> None:
         """Start it, with `env` besides what the environment has."""
         self.name = name
         self._env = env or {}

@@ -520,7 +520,9 @@ def narrow(most: int) -> Scripted:
             raise ContextLengthError("too long", prompt_tokens=size, context_tokens=most)
         await asyncio.sleep(SECONDS)
         yield "a proposal of mine " * 60 if prompt.role == "proposer" else f"read {size} bytes"
-        yield said("a proposal of mine " * 60 if prompt.role == "proposer" else f"read {size} bytes")
+        yield said(
+            "a proposal of mine " * 60 if prompt.role == "proposer" else f"read {size} bytes"
+        )
 
     return Scripted(script)
 
