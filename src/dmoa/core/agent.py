@@ -16,7 +16,7 @@ from dmoa.core import standing
 from dmoa.core.bench import Bench
 from dmoa.core.choice import Choice
 from dmoa.core.digest import Digest
-from dmoa.core.effects import Announce, Census, Effect, Send, Standing
+from dmoa.core.effects import Announce, Census, Effect, Send, Standing, Trace
 from dmoa.core.events import (
     Abandoned,
     Asked,
@@ -174,6 +174,10 @@ class Agent:
     def standings(self, now: float) -> tuple[Standing, ...]:
         """Tell how the own queries under way stand, the oldest first."""
         return standing.standings(self._home, now)
+
+    def traces(self, now: float) -> tuple[Trace, ...]:
+        """Tell what happened to the own queries under way, the oldest first."""
+        return tuple(query.trace(now) for query in self._home.queries.values())
 
     def census(self, now: float) -> Census:
         """Count who is here, and what was counted since the start."""

@@ -23,6 +23,7 @@ from dmoa.core.effects import (
     Answer,
     Census,
     Standing,
+    Trace,
 )
 from dmoa.core.events import Abandoned, Asked, Event, Offence, Offended, Received, Woke
 from dmoa.core.history import Birth
@@ -220,6 +221,11 @@ class Node:
     def standings(self) -> tuple[Standing, ...]:
         """How its own queries under way stand, the oldest first."""
         return self._mind.standings(self._now)
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """What happened to its own queries under way, so far; the oldest first."""
+        return self._mind.traces(self._now)
 
     @property
     def census(self) -> Census:
