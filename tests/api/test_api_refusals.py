@@ -160,7 +160,7 @@ async def test_only_json_is_taken_so_that_no_web_page_can_ask_unasked() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/page", 404),
         ("GET", "/v1", 404),
         ("POST", "/v1/embeddings", 404),
         ("GET", "/v1/nothing/at/all", 404),

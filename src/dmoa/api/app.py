@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from dmoa.api import chat, models, probes, problems, queue
+from dmoa.api import chat, feed, models, page, plan, probes, problems, queue
 from dmoa.api.described import Described
 from dmoa.api.errands import Errands
 from dmoa.api.guard import Guard
@@ -53,6 +53,9 @@ def create_app(
     probes.mount(app, node)
     _speak_openai(app, node)
     mount(app, Responses(node, errands or Errands(node, Archive()), keeper))
+    page.install(app)
+    feed.install(app, node)
+    plan.install(app, node)
     return app
 
 

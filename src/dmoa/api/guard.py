@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dmoa.api import problems
+from dmoa.api.page import PATHS
 from dmoa.config.keys import Doorkeeper
 from dmoa.errors import InvalidKeyError, KeyFileError, OverloadedError
 
@@ -21,8 +22,8 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]\s/@]+)(?::\d{0,5})?")
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - names of nothing, not to be served
 _MEDIA = "application/json"
-_OPEN = frozenset({"/health", "/livez", "/readyz"})
-"""What those GET who only look whether the node lives: they have no key."""
+_OPEN = frozenset({"/health", "/livez", "/readyz", *PATHS})
+"""What those GET who have no key: whether the node lives, and its page, which holds nothing."""
 _SHOWN = 80
 """Characters repeated of what a stranger sent."""
 
