@@ -102,7 +102,7 @@ class Agent:
         self._minted = 0
         self._wants = Wants()
         self._past: dict[JobId, None] = {}
-        self.view = view or View.within(self.limits, self.timing, trusted)
+        self.view = view or View.within(self.limits, self.timing, trusted, wary=policy.learning)
         self.gauge = Gauge(now, slots=profile.slots)
         self.queue = Queue(
             slots=profile.slots,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, inf, log
 from random import Random
 
 from dmoa.core.digest import Digest
@@ -28,6 +28,10 @@ LESSON = 0.25
 """Weight of the latest answer in the doubt of a peer, which is a mean of logarithms."""
 DOUBT_MAX = 1e4
 """Doubt beyond this would only take longer to forget."""
+BELIEVED = 12.0
+"""Jobs per slot that the word of one peer counts for, at most, where what is said is weighed: so
+that one liar among four does not make the mixtures of all others shallow. It is twice what a node
+holds that declines at five and has some queries of its own; a network that is full still shows."""
 QUICK = 0.01
 """Share of the candidates' mean service time below which no word of a peer is believed: so
 that doubt can make up for any lie."""
@@ -82,6 +86,7 @@ class View:
 
     Half of the doubt in a peer is forgotten in `pardon` seconds, half of its blame in
     `forgive`; of at most `blamed` names. Only the `trusted` are asked, or all where there are none.
+    In means over the peers the word of one counts for `believed` jobs per slot at most.
     """
 
     def __init__(  # noqa: PLR0913  (what it knows, and for how long)
@@ -93,8 +98,10 @@ class View:
         forgive: float = 600.0,
         blamed: int = 256,
         trusted: Collection[NodeId] = (),
+        believed: float = inf,
     ) -> None:
         self._size = size
+        self._believed = believed
         self._silence = silence
         self._fading = log(2.0) / pardon
         self._peers: dict[NodeId, Peer] = {}
@@ -102,8 +109,10 @@ class View:
         self.reputation = Reputation(size=blamed, forgive=forgive)
 
     @classmethod
-    def within(cls, limits: Limits, timing: Timing, trusted: Collection[NodeId]) -> View:
-        """Make the view of an agent."""
+    def within(
+        cls, limits: Limits, timing: Timing, trusted: Collection[NodeId], *, wary: bool = False
+    ) -> View:
+        """Make the view of an agent; a `wary` one believes no peer more than `BELIEVED`."""
         return cls(
             size=limits.view,
             silence=timing.silence,
@@ -111,6 +120,7 @@ class View:
             forgive=timing.forgive,
             blamed=limits.blamed,
             trusted=trusted,
+            believed=BELIEVED if wary else inf,
         )
 
     # -- who is there -----------------------------------------------------------------
@@ -238,13 +248,18 @@ class View:
     def crowd(self, own: float, now: float) -> float:
         """Tell the mean number of jobs per slot: over those that may be asked, and `own` here."""
         alive = self._welcomed(now)
-        others = sum(peer.length / max(peer.digest.slots, 1) for peer in alive)
+        others = sum(self._held(peer) for peer in alive)
         return (own + others) / (1 + len(alive))
 
     def backlog(self, own: float, now: float) -> float:
         """Tell the mean seconds of work that wait: at those that may be asked, and here."""
         alive = self._welcomed(now)
-        return (own + sum(peer.length * peer.pace for peer in alive)) / (1 + len(alive))
+        others = sum(self._held(peer) * max(peer.digest.slots, 1) * peer.pace for peer in alive)
+        return (own + others) / (1 + len(alive))
+
+    def _held(self, peer: Peer) -> float:
+        """Tell the jobs per slot at a peer, as far as its word is believed."""
+        return min(peer.length / max(peer.digest.slots, 1), self._believed)
 
     def proposer_time(self, now: float) -> float:
         """Tell the mean service time of a proposer among those that may be asked; 0 if unknown."""

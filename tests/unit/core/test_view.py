@@ -155,3 +155,14 @@ def test_a_crowd_is_counted_per_slot_over_the_living() -> None:
     view.hear(standing("a", 8, 1.0, slots=2), 0.0)
     assert view.crowd(2.0, 0.0) == 3.0
     assert view.crowd(2.0, 5.0) == 2.0, "it fell silent"
+
+
+def test_the_word_of_one_peer_counts_for_so_much_in_means() -> None:
+    naive, wary = View(size=99, silence=5.0), View(size=99, silence=5.0, believed=12.0)
+    for view in (naive, wary):
+        for name in ("a", "b"):
+            view.hear(standing(name, 2, 1.0), 0.0)
+        view.hear(standing("liar", 10**9, 1.0, slots=2), 0.0)
+    assert naive.crowd(2.0, 0.0) > 10**8
+    assert wary.crowd(2.0, 0.0) == (2.0 + 2.0 + 2.0 + 12.0) / 4
+    assert wary.backlog(2.0, 0.0) == (2.0 + 2.0 + 2.0 + 12.0) / 4
