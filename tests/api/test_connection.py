@@ -122,18 +122,13 @@ async def test_a_head_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_body_has_a_deadline_that_it_can_earn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "BODY_SECONDS", 1.0)
     async with served() as (app, _, port):
         slow, writer = await call(port, HEAD)
-
-        async def drip() -> None:
-            while True:
-                await asyncio.sleep(0.05)
-                writer.write(b"x")
-
-        dripping = asyncio.ensure_future(drip())
+        for _byte in range(4):  # what comes after the end would reset the connection
+            await asyncio.sleep(0.05)
+            writer.write(b"x")
         assert refusal(await rest(slow)) == (408, "slow_request")
-        dripping.cancel()
         await app.ended.wait()
         monkeypatch.setattr(connection, "BODY_RATE", 10)
         quick, writer = await call(port, HEAD + b"x" * 500)
