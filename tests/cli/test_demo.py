@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,6 +118,7 @@ def test_kept_nodes_outlive_the_demo(demo: Demo, pids: Callable[[], list[int]]) 
     _, talk = process.communicate(timeout=60)
     assert process.returncode == 0
     assert all(alive(pid) for pid in pids())
+    assert re.search(r"^see them at http://127\.0\.0\.1:\d+, the page of n1$", talk, re.MULTILINE)
     (line,) = [line for line in talk.splitlines() if line.startswith("stop them with `kill ")]
     for pid in line.removeprefix("stop them with `kill ").rstrip("`").split():
         os.kill(int(pid), signal.SIGTERM)

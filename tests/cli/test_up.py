@@ -70,6 +70,8 @@ def test_it_tells_the_person_where_it_is(dmoa: Dmoa, served: list[Settings]) -> 
     assert result.stderr.splitlines() == [
         "the model is fetched",
         "node n1 answers at http://127.0.0.1:5 with tiny",
+        "its page: http://127.0.0.1:5",
+        "OpenAI clients ask it at http://127.0.0.1:5/v1",
         "peers join it with `--connect tcp/127.0.0.1:6`",
         "the model dmoa is m1k2: the operator chose it",
         "responses end with this node: a fixed --port, or `store`, keeps them",

@@ -115,6 +115,7 @@ def _tell_kept(members: list[Member]) -> None:
     render.talk()
     for one in members:
         render.talk(f"{one.name} stays at {one.url}/v1 (process {one.process.pid}, log {one.log})")
+    render.talk(f"see them at {members[0].url}, the page of {members[0].name}")
     pids = " ".join(str(one.process.pid) for one in members)
     render.talk(f'ask them with `dmoa ask "..." --url {members[0].url}`')
     render.talk(f"stop them with `kill {pids}`")

@@ -119,6 +119,8 @@ def _tell_json(ready: Ready) -> None:
 
 def _tell(ready: Ready, membership: Membership | None) -> None:
     render.talk(f"node {ready.node} answers at {ready.url} with {ready.model}")
+    render.talk(f"its page: {ready.url}")
+    render.talk(f"OpenAI clients ask it at {ready.url}/v1")
     if membership is not None:
         _tell_realm(ready, membership)
     else:
