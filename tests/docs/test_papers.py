@@ -62,6 +62,7 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 async def test_the_example_of_the_openai_package_runs() -> None:
     script = next(text for text in blocks(ROOT / "README.md", "python") if "OpenAI(" in text)
     script += "\n" + blocks(ROOT / "docs" / "using.md", "python")[0]
+    script += blocks(ROOT / "docs" / "clients.md", "python")[0]
     ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
     settings = load({"model": "fake:0.02#model", "port": 0}, environ={}, file=Path(os.devnull))
     node = asyncio.create_task(serve(settings, keys=None, ready=ready.set_result))
@@ -69,7 +70,8 @@ async def test_the_example_of_the_openai_package_runs() -> None:
         url = (await asyncio.wait_for(ready, 20)).url
         done = await run(script.replace("http://127.0.0.1:4747", url))
         assert (done.returncode, done.stderr) == (0, "")
-        assert "Why is the sky blue?" in done.stdout
+        assert done.stdout.count("Why is the sky blue?") >= 3
+        assert "'dmoa-m1k2'" in done.stdout
     finally:
         node.cancel()
         await asyncio.gather(node, return_exceptions=True)
