@@ -74,6 +74,11 @@ async def test_what_clients_ask_is_answered() -> None:
         models = (await http.get("/models")).json()
         assert models["object"] == "list"
         assert {"dmoa", "local"} <= {each["id"] for each in models["data"]}
+        lost = await http.post(url + "/chat/completions", json=asked())
+        assert lost.status_code == 404
+        assert lost.json()["error"]["message"] == (
+            "POST /chat/completions: Not Found (hint: the base URL of clients ends in /v1)"
+        )
         for who, body in ASKED.items():
             answer = await http.post("/chat/completions", json=body)
             assert answer.status_code == 200, f"{who}: {answer.text}"

@@ -101,6 +101,8 @@ def install(app: FastAPI) -> None:
     async def plain(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         text = f"{request.method} {request.url.path}: {error.detail}"
+        if error.status_code == HTTPStatus.NOT_FOUND and not request.url.path.startswith("/v1"):
+            text += " (hint: the base URL of clients ends in /v1)"
         return JSONResponse(
             body(text, status=error.status_code),
             status_code=error.status_code,
