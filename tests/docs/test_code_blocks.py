@@ -15,9 +15,11 @@ import textwrap
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
+from dmoa.cli.main import cli
 from dmoa.config import Settings, load
 from dmoa.study.evals.members import read_members
 
@@ -147,9 +149,41 @@ def test_the_new_policy_of_the_tutorial_runs_and_is_what_is_shown() -> None:
     assert float(told["shortest queue"]) < float(told["paper"])
 
 
+def indented() -> list[str]:
+    """List the commands of ours in blocks without a fence."""
+    return [
+        line
+        for path in PAPERS
+        for line in re.findall(
+            r"^    (?:\./)?dmoa (.+)$", FENCE.sub("", path.read_text("utf-8")), re.MULTILINE
+        )
+    ]
+
+
+@pytest.mark.parametrize("line", indented())
+def test_a_command_without_a_fence_can_be_given(line: str) -> None:
+    command: click.Command | None = cli
+    words = shlex.split(line, comments=True)
+    while isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), words.pop(0))
+    assert command is not None, line
+    command.make_context("dmoa", words)
+
+
 def python(*words: str) -> str:
     done = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+def test_the_plan_of_the_concepts_is_what_is_printed() -> None:
+    paper = (DOCS / "concepts.md").read_text("utf-8")
+    found = re.search(
+        r"^\$ \./(dmoa plan .*)\n```\n\n```text\n(.*?)^```", paper, re.MULTILINE | re.DOTALL
+    )
+    assert found is not None
+    said = [line.split() for line in python("-m", *found[1].split()).splitlines()]
+    for row in found[2].splitlines():
+        assert any(line[: len(row.split())] == row.split() for line in said), row
