@@ -1,6 +1,6 @@
 """Write docs/reference/ from the program itself: commands, settings, errors, API.
 
-    uv run python scripts/reference.py
+    uv run python scripts/reference.py [FOLDER]
 
 A test fails where a page is not what this writes.
 """  # noqa: INP001 - a script, no module
@@ -11,6 +11,7 @@ import ast
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -335,6 +336,7 @@ def pages() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    folder.mkdir(exist_ok=True)
     for each, text in pages().items():
-        (FOLDER / each).write_text(text, encoding="utf-8")
+        (folder / each).write_text(text, encoding="utf-8")
