@@ -14,7 +14,8 @@ off a flood.
 
 The weights want repeated evidence: with the default 600 s four malformed messages, four
 rubbish proposals in a row, or eight floods shun a peer for 10 minutes, and whatever it does in
-all for no more than 20 minutes after its last offence.
+all for no more than 20 minutes after its last offence. So whoever offends seldom is never shunned:
+one point in 124 s, or two in 269 s, stays below the bound for ever.
 
 A restart changes nothing of this: a new life frees of doubt in a peer's word (`core/view.py`),
 but who lies would only restart. What is known is bound to the name; where no realm proves
