@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dmoa.net.zenoh import ZenohNetwork
     from dmoa.realm.identity import RealmIdentity
     from dmoa.realm.office import Office
+    from dmoa.runtime.watch import Stage
     from dmoa.store.archive import Archive
 
 
@@ -204,11 +205,7 @@ async def serve(
     from dmoa.api.errands import Errands
     from dmoa.config.keys import Doorkeeper
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop.set)
+    stop = _stopped()
     tls = listener.tls(settings.certificate, settings.certificate_key)
     with closing(listener.bind(settings.host, settings.port)) as sock:
         local = listener.is_local(sock)
@@ -243,6 +240,59 @@ async def serve(
             server.should_exit = True
             await serving
             await archive.close()
+
+
+async def show(
+    stage: Stage, *, port: int, ready: Callable[[str], None], over: Callable[[], None]
+) -> bool:
+    """Show a stage on a page of this machine, until told to stop (SIGINT, SIGTERM).
+
+    It is played from when somebody comes to watch; `ready` hears its URL, and `over` is called
+    once it was played to its end: it stays to be looked at. Tells whether it came to that.
+    ConfigError where the port is taken, and whatever playing it raises.
+    """
+    from dmoa.api import door, listener
+    from dmoa.api.stage import create_stage
+
+    stop = _stopped()
+    with closing(listener.bind("127.0.0.1", port)) as sock:
+        server = door.server(create_stage(stage))
+        serving = asyncio.ensure_future(server.serve(sockets=[sock]))
+        stopping = asyncio.ensure_future(stop.wait())
+        playing = asyncio.ensure_future(_play(stage))
+        ready(listener.url(sock, secure=False))
+        ending, first = {serving, stopping}, asyncio.FIRST_COMPLETED
+        try:
+            await asyncio.wait({playing, *ending}, return_when=first)
+            if not playing.done():
+                return False
+            playing.result()
+            over()
+            await asyncio.wait(ending, return_when=first)
+        finally:
+            playing.cancel()
+            stopping.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+            stage.close()
+            server.should_exit = True
+            await serving
+    return True
+
+
+async def _play(stage: Stage) -> None:
+    """Play a stage once somebody watches."""
+    await stage.audience.came.wait()
+    await stage.play()
+
+
+def _stopped() -> asyncio.Event:
+    """Make what is set once this process is told to stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    return stop
 
 
 async def _home(

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from dmoa.runtime.node import Node
-from dmoa.runtime.watch import Watch, Watcher
+from dmoa.runtime.watch import Audience, Watch, Watcher
 
 TOGETHER: Final = 0.1
 """Seconds between two events of one watcher, at least."""
@@ -27,14 +27,27 @@ SILENCE: Final = 15.0
 """Seconds after which a comment says that the feed lives, so that nobody on the way hangs up."""
 
 
+class Open(Protocol):
+    """What is shown as long as it is open: a node."""
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it is."""
+        ...
+
+
 def install(app: FastAPI, node: Node) -> None:
     """Serve the feed of a node, and remember what a scene tells of its past."""
-    watch = watch_of(node)
+    serve(app, node, watch_of(node))
+
+
+def serve(app: FastAPI, shown: Open, audience: Audience) -> None:
+    """Serve what an audience is shown."""
 
     @app.get("/v1/feed", include_in_schema=False)  # it never ends, and is the page's own
     async def feed(request: Request) -> Response:
-        """Tell what happens, until the watcher leaves or the node is closed."""
-        return FeedStream(node, watch, request)
+        """Tell what happens, until the watcher leaves or it is closed."""
+        return FeedStream(shown, audience, request)
 
     _ = feed
 
@@ -55,11 +68,11 @@ class FeedStream(StreamingResponse):
     OverloadedError where too many watch, BackendUnavailableError until the node is open.
     """
 
-    def __init__(self, node: Node, watch: Watch, request: Request) -> None:
-        self._watch = watch
-        self._watcher = watch.join()
+    def __init__(self, shown: Open, audience: Audience, request: Request) -> None:
+        self._audience = audience
+        self._watcher = audience.join()
         super().__init__(
-            events(node, self._watcher, request),
+            events(shown, self._watcher, request),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -70,14 +83,14 @@ class FeedStream(StreamingResponse):
         try:
             await self.stream_response(send)
         finally:
-            self._watch.leave(self._watcher)
+            self._audience.leave(self._watcher)
 
 
-async def events(node: Node, watcher: Watcher, request: Request) -> AsyncGenerator[bytes, None]:
-    """Write what a watcher has to read as events, as long as it is there and the node open."""
+async def events(shown: Open, watcher: Watcher, request: Request) -> AsyncGenerator[bytes, None]:
+    """Write what a watcher has to read as events, as long as it is there and what is shown open."""
     clock = asyncio.get_running_loop().time
     latest = clock()
-    while node.is_open and not await request.is_disconnected():
+    while shown.is_open and not await request.is_disconnected():
         if await watcher.wait(LOOK):
             latest = clock()
             yield b"data: " + watcher.take(latest) + b"\n\n"

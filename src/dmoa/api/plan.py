@@ -10,7 +10,7 @@ from asyncio import Lock, to_thread
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from fastapi import FastAPI, Query
 
@@ -18,9 +18,9 @@ from dmoa.api import models
 from dmoa.api.shapes import Json
 from dmoa.core import stability
 from dmoa.core.digest import Digest
+from dmoa.core.limits import Limits
 from dmoa.core.mixture import Mixture
 from dmoa.core.network import Network
-from dmoa.runtime.node import Node
 
 if TYPE_CHECKING:
     from dmoa.theory.latency import Prediction
@@ -35,7 +35,23 @@ KNOWN = 64
 """Predictions that are kept; one takes some milliseconds."""
 
 
-def install(app: FastAPI, node: Node) -> None:
+class Known(Protocol):
+    """Who knows how nodes stand: one of them, or whoever sees all."""
+
+    limits: Limits
+
+    @property
+    def digest(self) -> Digest:
+        """How it stands itself, or one of them."""
+        ...
+
+    @property
+    def peers(self) -> list[tuple[Digest, float]]:
+        """How the others stand, with the age of what is known in seconds."""
+        ...
+
+
+def install(app: FastAPI, node: Known) -> None:
     """Serve the plans of a node."""
     alone = Lock()  # a prediction keeps a core busy; nobody needs two at once
 

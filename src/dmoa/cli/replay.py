@@ -10,6 +10,7 @@ import click
 
 from dmoa.cli import render
 from dmoa.cli.options import NO, command, json_option
+from dmoa.cli.watching import player, watch_options, watch_record
 
 if TYPE_CHECKING:
     from dmoa.core.effects import Effect
@@ -27,15 +28,35 @@ _LETTERS = 300
 """Of a text that `--text` shows."""
 
 
-@command("dmoa replay life.jsonl")
+@command("dmoa replay life.jsonl", "dmoa replay --watch life.jsonl --speed 5")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--text", "texts", is_flag=True, help="Show texts that differ, prompts too")
+@watch_options("Play it on a page, as the node showed itself then")
 @json_option("Write one JSON line")
-def replay(*, file: Path, texts: bool, as_json: bool) -> None:
+def replay(  # noqa: PLR0913  (an option each)
+    *, file: Path, texts: bool, watch: bool, speed: float | None, port: int | None, as_json: bool
+) -> None:
     """Live a recorded life again, and say whether a node acts as it did.
 
     `dmoa up --record FILE` writes it. Exits with 3 where the node would act differently now.
+    With --watch it is shown instead, without any text; pauses of more than 5 s are shortened.
     """
+    how = player(watch=watch, speed=speed, port=port)
+    if how is None:
+        _compare(file, texts=texts, as_json=as_json)
+        return
+    from dmoa.errors import UsageError
+    from dmoa.runtime.records import Reader
+    from dmoa.runtime.replayed import Replayed
+
+    if texts or as_json:
+        raise UsageError("--watch shows a page, and no texts", hint="leave --text and --json out")
+    with Reader(file) as reader:
+        watch_record(Replayed(reader, how.speed), how.port)
+
+
+def _compare(file: Path, *, texts: bool, as_json: bool) -> None:
+    """Say whether the node acts as it did."""
     from importlib.metadata import version
 
     from dmoa.cli.progress import progress_bar

@@ -6,19 +6,19 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dmoa.cli import render
 from dmoa.cli.options import NO, command, json_option
 from dmoa.cli.progress import progress_bar
+from dmoa.cli.watching import check_watched, player, watch_options, watch_point
 
 if TYPE_CHECKING:
     from dmoa.core.network import Costs
-    from dmoa.sim.outcome import Outcome
     from dmoa.sim.setting import Bursts, Recorded
     from dmoa.study.grid import Grid, Point
     from dmoa.study.network_file import Description
@@ -65,6 +65,7 @@ class _Wanted:
     "dmoa simulate --nodes 10 --arrival-rate 0.7rho --layers 2 --fanout 3",
     "dmoa simulate --arrival-rate 0.1:1.2:0.1rho --layers 0:2 --fanout 1,2 --plot load.svg",
     "dmoa simulate --arrival-rate 0.9rho --policy paper,loaded,steady --out runs.jsonl",
+    "dmoa simulate --nodes 12 --arrival-rate 0.8rho --queries 500 --watch",
 )
 @click.option("--nodes", metavar="LIST", help=f"Nodes  [default: {_NODES}, or as the lists say]")
 @click.option("--layers", metavar="LIST", default="1", show_default=True, help="Layers, M")
@@ -160,8 +161,18 @@ class _Wanted:
     "--out", type=_FILE, metavar="FILE", help="Keep runs (.jsonl) or rows (.csv), and go on there"
 )
 @click.option("--plot", type=_FILE, metavar="FILE", help="Draw times over load: .png, .svg")
+@watch_options("Live through one point before your eyes, on a page")
 @json_option("Write one JSON object instead of a table")
-def simulate(*, out: Path | None, plot: Path | None, as_json: bool, **options: Any) -> None:
+def simulate(  # noqa: PLR0913  (one for each option that says what to do with the rest)
+    *,
+    out: Path | None,
+    plot: Path | None,
+    watch: bool,
+    speed: float | None,
+    port: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Simulate a network under load, at one point or at many.
 
     A LIST is a number, 1,2,4 or START:END:STEP; every combination is simulated. Each row tells
@@ -169,35 +180,25 @@ def simulate(*, out: Path | None, plot: Path | None, as_json: bool, **options: A
     for, and its queues grow.
     """
     from dmoa.cli import simulate_view as view
-    from dmoa.study.rows import rows_of, write_csv
 
-    wanted = _Wanted(**options)
+    wanted, how = _Wanted(**options), player(watch=watch, speed=speed, port=port)
     runs = _check(out, plot)
     points = _grid(wanted).points()
-    began = time.monotonic()
-    with progress_bar("simulate") as bar:
-        sweep = _sweep(wanted, points, runs, bar)
-        try:
-            outcomes = sweep.measure()
-        except KeyboardInterrupt:
-            bar.say(_stopped(sweep))
-            raise
-    rows = rows_of(points, outcomes)
-    if as_json:
-        render.data({"rows": view.data(rows)})
+    show = partial(view.report, points, out=out, runs=runs, plot=plot, as_json=as_json)
+    if how is not None:
+        check_watched(points, wanted.engine, out)
+        stable = watch_point(points[0], how, lambda each, seconds: show([[each]], seconds))
     else:
-        view.show(rows)
-    if out is not None and out != runs:
-        write_csv(rows, out)
-        render.talk(f"written: {out}; the runs are in {runs}")
-    if plot is not None:
-        view.draw(rows, plot)
-        render.talk(f"drawn: {plot}")
-    for line in view.remarks(rows):
-        render.note(line)
-    render.talk(_measured(outcomes, time.monotonic() - began))
-    if len(rows) == 1 and rows[0].verdict == "growing":
-        render.talk("no: the queues grow, the network is not stable")
+        began = time.monotonic()
+        with progress_bar("simulate") as bar:
+            sweep = _sweep(wanted, points, runs, bar)
+            try:
+                outcomes = sweep.measure()
+            except KeyboardInterrupt:
+                bar.say(_stopped(sweep))
+                raise
+        stable = show(outcomes, time.monotonic() - began)
+    if not stable:
         raise click.exceptions.Exit(NO)
 
 
@@ -360,14 +361,3 @@ def _stopped(sweep: Sweep) -> str:
     kept = sweep.file.read_bytes().count(b"\n") if sweep.file.exists() else 0
     runs = len(sweep.points) * sweep.replications
     return f"stopped; {sweep.file} has {kept} of {runs} runs, and the same command goes on there"
-
-
-def _measured(outcomes: Sequence[Sequence[Outcome]], seconds: float) -> str:
-    """Say which engine it was, and how fast."""
-    from dmoa.cli.plan_view import count
-
-    runs = [each for replications in outcomes for each in replications]
-    events, cpu = sum(each.events for each in runs), sum(each.cpu_seconds for each in runs)
-    engines = " and ".join(dict.fromkeys(each.engine for each in runs))
-    speed = f", {events / cpu:.2g} a CPU-second" if cpu > 0.0 else ""
-    return f"{count(len(runs), 'run')} by {engines}: {events:.3g} events{speed}, in {seconds:.1f} s"

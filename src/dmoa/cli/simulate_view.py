@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmoa.cli import render
-from dmoa.study.rows import Row, flat
+from dmoa.cli.plan_view import count
+from dmoa.study.rows import Row, flat, rows_of, write_csv
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from dmoa.sim.outcome import Outcome
+    from dmoa.study.grid import Point
     from dmoa.study.plots import Panel, Series
     from dmoa.study.statistics import Estimate
 
@@ -26,6 +29,37 @@ _SEEN = 0.0005
 """A share that is not written as 0.0%."""
 _WIDE = 0.1
 """An interval of more than this share of its mean, on either side, is worth a remark."""
+
+
+def report(  # noqa: PLR0913  (what came of it, and where to)
+    points: Sequence[Point],
+    outcomes: Sequence[Sequence[Outcome]],
+    seconds: float,
+    *,
+    out: Path | None,
+    runs: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> bool:
+    """Show what came of it in all ways that are wanted; false where one point is not stable."""
+    rows = rows_of(points, outcomes)
+    if as_json:
+        render.data({"rows": data(rows)})
+    else:
+        show(rows)
+    if out is not None and out != runs:
+        write_csv(rows, out)
+        render.talk(f"written: {out}; the runs are in {runs}")
+    if plot is not None:
+        draw(rows, plot)
+        render.talk(f"drawn: {plot}")
+    for line in remarks(rows):
+        render.note(line)
+    render.talk(_measured(outcomes, seconds))
+    growing = len(rows) == 1 and rows[0].verdict == "growing"
+    if growing:
+        render.talk("no: the queues grow, the network is not stable")
+    return not growing
 
 
 def data(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -291,3 +325,12 @@ def _title(rows: Sequence[Row]) -> str:
     if len(policies) == 1 and policies[0] != "paper":
         words.append(policies[0])
     return ", ".join(words)
+
+
+def _measured(outcomes: Sequence[Sequence[Outcome]], seconds: float) -> str:
+    """Say which engine it was, and how fast."""
+    runs = [each for replications in outcomes for each in replications]
+    events, cpu = sum(each.events for each in runs), sum(each.cpu_seconds for each in runs)
+    engines = " and ".join(dict.fromkeys(each.engine for each in runs))
+    speed = f", {events / cpu:.2g} a CPU-second" if cpu > 0.0 else ""
+    return f"{count(len(runs), 'run')} by {engines}: {events:.3g} events{speed}, in {seconds:.1f} s"

@@ -2,13 +2,17 @@
 
 import { Charts } from "./charts.js";
 import { Chat } from "./chat.js";
-import { $, counted, el, put, remembered, rho } from "./dom.js";
+import { $, counted, el, put, remembered, rho, seconds } from "./dom.js";
 import { follow, onKeyWanted } from "./feed.js";
 import { NetworkMap } from "./network.js";
 import { Planner, offer } from "./plan.js";
 import { Scene } from "./scene.js";
 import { NodeTable } from "./table.js";
 
+const UNASKED = {
+  record: "This is the record of a node, played again: it cannot be asked. No text of anybody is shown.",
+  simulation: "This is a simulation: its nodes have no models that could be asked, only their service times.",
+};
 const LOOK = 1000; // ms between two looks at what no sight tells
 const THEMES = ["auto", "light", "dark"];
 
@@ -21,7 +25,14 @@ new Chat(scene);
 offer($("model"), scene);
 
 scene.on((sight) => map.saw(sight));
-scene.on((sight) => { if (sight.kind === "scene") { look(); planner.begin(); } });
+scene.on((sight) => { if (sight.kind === "scene") { stage(); look(); planner.begin(); } });
+
+// What does not live here can be watched, and not asked.
+function stage() {
+  for (const part of [$("model").parentNode, $("anew"), $("composer"), document.querySelector(".skip")]) part.hidden = Boolean(scene.origin);
+  $("log").classList.toggle("unasked", Boolean(scene.origin));
+  if (scene.origin) $("log").replaceChildren(el("p", { class: "hint" }, UNASKED[scene.origin] ?? `This is a ${scene.origin}.`));
+}
 
 function choose(name) {
   charts.select(name);
@@ -37,16 +48,17 @@ function look() {
   if ($("as-table").open) table.look();
   charts.look();
   offer($("model"), scene);
-  const { living, queries, home } = scene;
+  const { living, queries, home, origin } = scene;
   put($("home"), home);
-  document.title = home ? `${home} – dmoa` : "dmoa";
+  document.title = [home, origin, "dmoa"].filter(Boolean).join(" – ");
   const known = living.filter((node) => node.service_time);
   const busiest = known.sort((one, other) => other.utilisation - one.utilisation)[0];
-  const parts = [counted(living.length, "node"), `${counted(queries.size, "query", "queries")} here`];
+  const parts = [counted(living.length, "node"), `${counted(queries.size, "query", "queries")} ${home ? "here" : "under way"}`];
   if (busiest) parts.push(`busiest ${busiest.node} ρ ${rho(busiest).text}`);
   if (scene.mode) parts.push(`mode ${scene.mode}`);
-  put($("sum"), home ? parts.join(" · ") : "");
-  if (home) planner.again();
+  if (origin) parts.push(`at ${seconds(scene.now - scene.began)}`);
+  put($("sum"), scene.nodes.size ? parts.join(" · ") : "");
+  if (scene.nodes.size) planner.again();
 }
 
 // -- the theme -------------------------------------------------------------------------------
@@ -81,7 +93,7 @@ follow({
   saw: (sights) => scene.saw(sights),
   state(kind, words) {
     $("state").dataset.state = kind;
-    put($("state"), words);
+    put($("state"), kind === "live" ? scene.word : words);
   },
 });
 setInterval(look, LOOK);

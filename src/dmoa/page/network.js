@@ -1,6 +1,7 @@
 // Draws the network: nodes with rings of slots and queue, and who speaks with whom.
 
 import { byName, counted, el, put, rho, seconds, svg } from "./dom.js";
+import { homeOf } from "./scene.js";
 import { Tokens } from "./tokens.js";
 
 const QUEUE_FULL = 5; // jobs per slot at which a node declines others', so that its ring is full
@@ -14,6 +15,7 @@ export class NetworkMap {
     this.choose = choose;
     this.chosen = "";
     this.glyphs = new Map();
+    this.links = new Map(); // where there is no home: those that carry jobs, by their ends
     this.size = { width: 0, height: 0 };
     this.edges = svg("g", { class: "edges" });
     this.places = svg("g", { class: "nodes" });
@@ -38,7 +40,7 @@ export class NetworkMap {
       this.flash(sight.query.split("/", 1)[0]);
     }
     this.tokens.saw(sight);
-    if (sight.kind === "visit" || sight.kind === "scene") this.link();
+    if (sight.kind === "visit" || sight.kind === "scene") this.linkSoon();
   }
 
   // Looks again who is late or gone, which no sight tells.
@@ -159,10 +161,21 @@ export class NetworkMap {
     glyph.told = told;
   }
 
+  // Draws the links with the next picture: of visits, very many may come at once.
+  linkSoon() {
+    this.linking ||= requestAnimationFrame(() => {
+      this.linking = 0;
+      this.link();
+    });
+  }
+
   // Draws the links, and which of them carry jobs now.
   link() {
     const home = this.glyphs.get(this.scene.home);
-    if (!home) return;
+    if (!home) {
+      this.linkAll();
+      return;
+    }
     const busy = new Map();
     for (const query of this.scene.queries.values()) {
       for (const visit of query.visits.values()) {
@@ -182,6 +195,36 @@ export class NetworkMap {
     const adding = [...this.scene.queries.values()].some((query) =>
       [...query.visits.values()].some((visit) => visit.role === "aggregator" && visit.outcome === "pending"));
     home.node.classList.toggle("adding", adding);
+  }
+
+  // Draws the links of all homes that carry jobs now, where the network is nobody's.
+  linkAll() {
+    const busy = new Map(), adding = new Set();
+    for (const query of this.scene.queries.values()) {
+      const from = homeOf(query.name);
+      for (const visit of query.visits.values()) {
+        if (visit.outcome !== "pending") continue;
+        if (visit.node !== from) busy.set(`${from} ${visit.node}`, visit.layer);
+        else if (visit.role === "aggregator") adding.add(from);
+      }
+    }
+    for (const [ends, edge] of this.links) {
+      if (busy.has(ends)) continue;
+      edge.remove();
+      this.links.delete(ends);
+    }
+    for (const [ends, layer] of busy) {
+      const [one, other] = ends.split(" ").map((name) => this.glyphs.get(name));
+      if (!one || !other) continue;
+      const edge = this.links.get(ends) ?? svg("path");
+      const path = `M${one.x} ${one.y}L${other.x} ${other.y}`, kind = `busy layer${(layer - 1) % 4 + 1}`;
+      if (edge.getAttribute("d") !== path) edge.setAttribute("d", path);
+      if (edge.getAttribute("class") !== kind) edge.setAttribute("class", kind);
+      if (this.links.has(ends)) continue;
+      this.links.set(ends, edge);
+      this.edges.append(edge);
+    }
+    for (const [name, glyph] of this.glyphs) glyph.node.classList.toggle("adding", adding.has(name));
   }
 
   flash(name) {

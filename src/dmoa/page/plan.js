@@ -35,7 +35,7 @@ export class Planner {
 
   // Takes the network's own mixture and arrival rate as what is first looked at.
   begin() {
-    const { scene } = this, own = scene.nodes.get(scene.home), others = Math.max(scene.living.length - 1, 0);
+    const { scene } = this, own = scene.nodes.get(scene.home) ?? scene.nodes.values().next().value, others = Math.max(scene.living.length - 1, 0);
     this.sliders[0].max = Math.min(4, scene.layersMax);
     this.sliders[1].max = Math.min(Math.max(others, 0), 8, scene.fanoutMax);
     if (!this.moved && own) {

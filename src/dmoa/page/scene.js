@@ -14,6 +14,8 @@ export class Scene {
     this.home = scene.node ?? "";
     this.version = scene.version ?? "";
     this.mode = scene.mode ?? "";
+    this.origin = scene.origin ?? ""; // what does not live now is a record, or a simulation
+    this.speed = scene.speed ?? 1;
     this.gossip = scene.gossip ?? 1;
     this.silence = scene.silence ?? 5;
     this.layersMax = scene.layers_max ?? 8;
@@ -21,6 +23,8 @@ export class Scene {
     this.nodes = new Map();
     this.queries = new Map();
     this.past = new Map(Object.entries(scene.past ?? {}));
+    this.began = scene.began ?? 0;
+    this.over = Boolean(this.origin) && !this.speed && (scene.at ?? 0) > this.began;
     this.latest = scene.at ?? 0;
     this.heard = performance.now();
   }
@@ -29,9 +33,16 @@ export class Scene {
     this.listeners.push(listener);
   }
 
-  // The node's clock, as far as it can be told from here.
+  // The node's clock, as far as it can be told from here; that of a record may be quicker, or stand.
   get now() {
-    return this.latest + (performance.now() - this.heard) / 1000;
+    return this.latest + (this.speed * (performance.now() - this.heard)) / 1000;
+  }
+
+  // What can be said of the feed in a word.
+  get word() {
+    if (!this.origin) return "live";
+    if (this.over) return `${this.origin}, over`;
+    return this.speed ? `${this.origin}, ×${this.speed}` : this.origin;
   }
 
   saw(sights) {
@@ -75,7 +86,7 @@ export class Scene {
   forget() {
     let any = false;
     for (const [name, node] of this.nodes) {
-      if (name !== this.home && this.now - node.at > FORGOTTEN) any = this.nodes.delete(name) && this.past.delete(name) || any;
+      if (name !== this.home && this.now - node.at > Math.max(FORGOTTEN, this.silence)) any = this.nodes.delete(name) && this.past.delete(name) || any;
     }
     return any;
   }
@@ -118,6 +129,9 @@ const TAKEN = {
   },
   asked: (scene, sight) => Object.assign(scene.query(sight.query), { layers: sight.layers ?? 0, fanout: sight.fanout ?? 0 }),
   visit: (scene, sight) => scene.query(sight.query).visits.set(sight.job, { ...VISIT, ...sight }),
+  pace(scene, sight) {
+    Object.assign(scene, { speed: sight.speed ?? 0, over: !sight.speed, latest: sight.at ?? 0, heard: performance.now() });
+  },
   place(scene, sight) { scene.query(sight.query).place = sight; },
   answered: (scene, sight) => scene.queries.delete(sight.query),
   failed: (scene, sight) => scene.queries.delete(sight.query),

@@ -153,6 +153,12 @@ class JobSight(Sight, frozen=True, tag="job"):
     layer: int = 0
 
 
+class PaceSight(Sight, frozen=True, tag="pace"):
+    """From here on so many seconds pass in one: 0 where it is over, and time stands still."""
+
+    speed: float = 0.0
+
+
 class GapSight(Sight, frozen=True, tag="gap"):
     """So many sights are missing here: the watcher was too slow for them."""
 
@@ -166,10 +172,15 @@ class Scene(Sight, frozen=True, tag="scene"):
     points, oldest first: at, length (jobs), rho, queries/s, seconds per job, M in use, and
     own queries and peers' jobs that were not taken since the node's start. `gossip` and
     `silence` are seconds; after two of the one a node is late, after the other it is gone.
+    What does not live now has an `origin`, `record` or `simulation`; a `speed`, the
+    seconds that pass in one: 0 before it begins, and when it is over; and when it `began`.
     """
 
     node: str = ""
     version: str = ""
+    origin: str = ""
+    speed: float = 1.0
+    began: float = 0.0
     mode: str = ""
     gossip: float = 1.0
     silence: float = 5.0

@@ -23,6 +23,7 @@ from dmoa.core.messages import Gossip
 from dmoa.core.names import NodeId, QueryId
 from dmoa.core.reputation import Conduct
 from dmoa.errors import OverloadedError
+from dmoa.runtime.pace import Pace
 from dmoa.runtime.sights import (
     GapSight,
     NodeSight,
@@ -175,21 +176,36 @@ class Watcher:
         return b"[" + b",".join(sights) + b"]"
 
 
-class Watch:
-    """Whoever watches a node, and what they are shown; an `Onlooker` of that node."""
+class Audience:
+    """Those who watch: each is told the scene first, then whatever is shown.
 
-    def __init__(self, node: Watched, *, version: str = "", held: int = HELD) -> None:
-        self._node = node
-        self._version = version
+    Time is that of the loop, or of the `pace` at which it is made to pass.
+    """
+
+    def __init__(self, *, pace: Pace | None = None, held: int = HELD) -> None:
+        self.pace = pace
+        self.came = asyncio.Event()
+        """Set once somebody watches, or did."""
         self._held = held
         self._watchers: dict[Watcher, None] = {}
-        self._places: dict[QueryId, PlaceSight] = {}
-        self._looked = -PLACES_SECONDS
-        self._past = Past()
 
     def __len__(self) -> int:
         """Count the watchers."""
         return len(self._watchers)
+
+    @property
+    def now(self) -> float:
+        """What time it is (seconds)."""
+        return asyncio.get_running_loop().time() if self.pace is None else self.pace.now
+
+    @property
+    def speed(self) -> float:
+        """How many of its seconds pass in one; 0 where time stands still."""
+        return 1.0 if self.pace is None else self.pace.speed * self.pace.runs
+
+    def scene(self) -> Scene:
+        """Tell how everything stands now."""
+        raise NotImplementedError
 
     def join(self) -> Watcher:
         """Begin to watch; OverloadedError where too many do, BackendUnavailableError too early."""
@@ -199,11 +215,77 @@ class Watch:
             )
         watcher = Watcher(_encode(self.scene()), self._held)
         self._watchers[watcher] = None
+        self.came.set()
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
         """Watch no more."""
         self._watchers.pop(watcher, None)
+
+    def show(self, sight: Sight) -> None:
+        """Show something to all who watch."""
+        encoded = _encode(sight)  # once, however many watch
+        for watcher in self._watchers:
+            watcher.put(encoded)
+
+
+class Stage(Protocol):
+    """What does not live here, and is played before those who watch: a record, a simulation."""
+
+    limits: Limits
+    """Of what may be planned."""
+
+    @property
+    def audience(self) -> Audience:
+        """Who watches."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it is shown."""
+        ...
+
+    @property
+    def digest(self) -> Digest:
+        """How its node stands, or one of them."""
+        ...
+
+    @property
+    def peers(self) -> list[tuple[Digest, float]]:
+        """How the others stand, with the age of what is known in seconds."""
+        ...
+
+    async def play(self) -> None:
+        """Play it to its end."""
+        ...
+
+    def close(self) -> None:
+        """Show it no longer."""
+        ...
+
+
+class Watch(Audience):
+    """Whoever watches a node, and what they are shown; an `Onlooker` of that node.
+
+    `origin` says what it is if it does not live now: `record`.
+    """
+
+    def __init__(
+        self,
+        node: Watched,
+        *,
+        version: str = "",
+        held: int = HELD,
+        pace: Pace | None = None,
+        origin: str = "",
+    ) -> None:
+        super().__init__(pace=pace, held=held)
+        self._node = node
+        self._version = version
+        self._origin = origin
+        self._places: dict[QueryId, PlaceSight] = {}
+        self._looked = -PLACES_SECONDS
+        self._past = Past()
 
     def saw(self, event: Event, effects: Sequence[Effect], now: float) -> None:
         """Show what happened to those who watch, and remember figures for those to come."""
@@ -217,21 +299,24 @@ class Watch:
             return
         for sight in sights_of(self._node.id, event, effects, now):
             if isinstance(sight, NodeSight) and (why := self._barred(NodeId(sight.node))):
-                self._show(msgspec.structs.replace(sight, barred=why))
+                self.show(msgspec.structs.replace(sight, barred=why))
             else:
-                self._show(sight)
+                self.show(sight)
         if not isinstance(heard, Gossip) and now - self._looked >= PLACES_SECONDS:
             self._looked = now
             self._show_places(now)
 
     def scene(self) -> Scene:
         """Tell how everything stands now; BackendUnavailableError until the node is open."""
-        node, now = self._node, asyncio.get_running_loop().time()
+        node, now = self._node, self.now
         told = [trace_sights(trace, now) for trace in node.traces]
         return Scene(
             at=round(now, 4),
             node=node.id,
             version=self._version,
+            origin=self._origin,
+            speed=self.speed,
+            began=0.0 if self.pace is None else round(self.pace.began, 4),
             mode=node.mode,
             gossip=node.timing.gossip,
             silence=node.timing.silence,
@@ -262,10 +347,5 @@ class Watch:
             place = places[standing.query] = place_sight(standing, now)
             before = self._places.get(standing.query)
             if before is None or (before.position, before.layer) != (place.position, place.layer):
-                self._show(place)
+                self.show(place)
         self._places = places
-
-    def _show(self, sight: Sight) -> None:
-        encoded = _encode(sight)  # once, however many watch
-        for watcher in self._watchers:
-            watcher.put(encoded)

@@ -17,7 +17,7 @@ setting's deadline as that of each query.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf, isfinite
@@ -25,11 +25,9 @@ from random import Random
 from typing import Any
 
 from dmoa.core.agent import Agent
-from dmoa.core.digest import Digest
 from dmoa.core.effects import Answer, Refusal
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.names import NodeId, QueryId
-from dmoa.core.view import View
 from dmoa.errors import UsageError
 from dmoa.sim.arrivals import chunks, window
 from dmoa.sim.draws import service
@@ -37,6 +35,7 @@ from dmoa.sim.faults import CALM, Faults
 from dmoa.sim.kernel_rules import SAMPLES
 from dmoa.sim.links import INSTANT, Links
 from dmoa.sim.outcome import Outcome
+from dmoa.sim.seer import Seer
 from dmoa.sim.services import Numbered
 from dmoa.sim.setting import Setting
 from dmoa.sim.tally import Sums, Tally
@@ -78,57 +77,6 @@ def dream(  # noqa: PLR0913  (what may differ from a live network, and whom to t
     life = Dream(setting, faults, links, limits=limits, timing=timing)
     life.live(progress)
     return life.outcome(clock() - began)
-
-
-# -- what agents know -----------------------------------------------------------------
-
-
-class _Clairvoyance(View):
-    """A view that shows how the peers stand right now."""
-
-    def __init__(self, size: int, look: Callable[[], Collection[Agent]]) -> None:
-        super().__init__(size=size, silence=inf)
-        self._look = look
-
-    def _see(self, now: float) -> None:
-        for agent in self._look():
-            peer = self._peers.get(agent.node)
-            if peer is None:
-                continue
-            length, time = len(agent.queue), agent.gauge.service_time()
-            if length != peer.digest.length or time != peer.digest.service_time:
-                profile = agent.profile
-                peer.digest = Digest(
-                    node=agent.node,
-                    incarnation=1,
-                    sequence=0,
-                    model=profile.model,
-                    slots=profile.slots,
-                    length=length,
-                    service_time=time,
-                )
-            peer.length = length
-            peer.heard, peer.told, peer.left = now, now, False
-
-    def sample(
-        self, count: int, now: float, rng: Random, besides: Collection[NodeId] = ()
-    ) -> list[NodeId]:
-        """Draw among those who are there now, and know how they stand."""
-        self._see(now)
-        return super().sample(count, now, rng, besides)
-
-    def crowd(self, own: float, now: float) -> float:
-        """Tell how crowded it is now."""
-        self._see(now)
-        return super().crowd(own, now)
-
-
-class _Seer(Agent):
-    """An agent that is shown how its peers stand, whatever it was told."""
-
-    def __init__(self, *who: Any, look: Callable[[], Collection[Agent]], **how: Any) -> None:
-        size = how["limits"].view
-        super().__init__(*who, view=_Clairvoyance(size, look), **how)
 
 
 # -- the run --------------------------------------------------------------------------
@@ -181,7 +129,7 @@ def _world_of(  # noqa: PLR0913, PLR0917  (the setting, and what it is not said 
     network = setting.network
     if timing.gossip == 0.0:
         timing = replace(timing, gossip=inf)
-        how["mind"] = partial(_Seer, look=lambda: agents)
+        how["mind"] = partial(Seer, look=lambda: agents)
     agents: Collection[Agent] = ()
     world = World(
         network.nodes,
@@ -314,8 +262,21 @@ class Dream:
 
     def live(self, progress: Progress | None = None) -> None:
         """Let it all happen."""
+        for _ in self.moments(progress):
+            pass
+
+    def moments(
+        self, progress: Progress | None = None, *, finely: bool = False
+    ) -> Generator[float, None, None]:
+        """Let it all happen, and before each question say when that is (seconds).
+
+        `finely`, it is said before whatever happens; that changes nothing.
+        """
         for times, homes in chunks(self._setting):
             for at, home in zip(times, homes, strict=True):
+                if finely:
+                    yield from self._moments(float(at))
+                yield float(at)
                 self._pass(float(at))
                 self._ask(self.nodes[int(home)])
             if progress is not None:
@@ -324,11 +285,18 @@ class Dream:
         self._tally_up()
         self._followed = self._kept or self._tally.follows(self._sums())
         while self._followed and self._under_way:
+            yield self.world.next
             if self._plan and self._plan[0][0] <= self.world.next:
                 self._pass(self._plan[0][0])
             else:
                 self.world.step()
         self._tally_up()
+
+    def _moments(self, until: float) -> Generator[float, None, None]:
+        """Let time pass from one happening to the next, to the last before `until`."""
+        while (at := self.world.next) < until:
+            yield at
+            self._pass(at)
 
     def _pass(self, at: float) -> None:
         """Let time pass, and what is planned happen."""
@@ -368,6 +336,11 @@ class Dream:
                 self._refused += number >= self._counted.first
             case _:
                 pass
+
+    @property
+    def asked(self) -> int:
+        """Queries that were asked so far."""
+        return self._asked
 
     # -- what came of it ---------------------------------------------------------------
 

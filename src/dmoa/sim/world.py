@@ -85,7 +85,7 @@ class World:
     node. `graph` lists for each node the peers that it knows: only their digests reach it;
     None lets everybody know everybody. `clocks` are those of the nodes, which are else all right;
     `liars` lie, by their number; `trusted` are for each node the peers that it may ask.
-    `watch` is told every agent and event after it happened,
+    `watch` is told every agent and event after it happened, `show` with what the agent wanted,
     `heed` when a query ended, which then is not kept in `queries` any more. With `record`,
     each life of each node keeps its history. `events` counts what agents were told, `served`
     the services that were completed.
@@ -108,6 +108,7 @@ class World:
     mind: Callable[..., Agent] = Agent
     heed: Callable[[QueryId, End], None] | None = None
     watch: Callable[[Agent, Event], None] | None = None
+    show: Callable[[Agent, Event, Sequence[Effect]], None] | None = None
     record: bool = False
     now: float = 0.0
     events: int = 0
@@ -295,6 +296,8 @@ class World:
         now = self.local(agent.node)
         effects = agent.handle(event, now)
         self.events += 1
+        if self.show is not None:
+            self.show(agent, event, effects)
         if self.record:
             life = f"{agent.node}/{self._lives[agent.node]}"
             record = Record(now, event, tuple(effects))
