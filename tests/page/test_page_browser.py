@@ -13,12 +13,17 @@ import pytest
 from browser_room import ARGUMENTS, CHROMIUM, LIVE, Eyes, MadeUp, app_of, axe, serving, until
 
 from dmoa.api.app import create_app
+from dmoa.api.stage import create_stage
 from dmoa.backends.fake import FakeBackend
 from dmoa.cli.fleet import Fleet
 from dmoa.config.keys import Doorkeeper, create
+from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
+from dmoa.core.network import Network
 from dmoa.net.memory import MemoryNetwork
 from dmoa.runtime.node import Node
+from dmoa.sim.setting import Setting
+from dmoa.study.dreamt import Dreamt
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
@@ -282,3 +287,29 @@ def test_a_node_that_dies_fades(browser: Any, fleet: Fleet, shots: Path) -> None
     until(lambda: page.locator("#sum").text_content().startswith("3 nodes"))
     eyes.shoot(shots, "dark-1280-4-one-gone")
     eyes.close()
+
+
+def test_a_simulation_is_drawn_and_cannot_be_asked(browser: Any, shots: Path) -> None:
+    network = Network.alike(12, arrival_rate=0.14)
+    stage = Dreamt(Setting(network, Mixture(2, 2), queries=40), speed=4.0)
+
+    async def play() -> None:
+        await stage.audience.came.wait()
+        await stage.play()
+
+    with serving(create_stage(stage), play) as url:
+        eyes = Eyes(browser, url)
+        page = eyes.page
+        page.evaluate(SEEN)
+        page.locator("#state", has_text="simulation").wait_for()
+        page.locator(".edges .busy").first.wait_for(state="attached")
+        page.locator(".token.layer2").first.wait_for()
+        eyes.shoot(shots, "dark-1280-simulation")
+        assert page.locator(".node").count() == 12
+        assert not page.locator("#composer").is_visible()
+        assert "This is a simulation" in page.locator("#log").text_content()
+        page.locator("#state", has_text="simulation, over").wait_for()
+        told = page.evaluate(TOLD)
+        assert told["moves"] > 40, "jobs travel"
+        stage.close()
+        eyes.close()

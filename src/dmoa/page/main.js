@@ -30,7 +30,8 @@ scene.on((sight) => { if (sight.kind === "scene") { stage(); look(); planner.beg
 // What does not live here can be watched, and not asked.
 function stage() {
   for (const part of [$("model").parentNode, $("anew"), $("composer"), document.querySelector(".skip")]) part.hidden = Boolean(scene.origin);
-  $("log").classList.toggle("unasked", Boolean(scene.origin));
+  document.querySelector("main").classList.toggle("staged", Boolean(scene.origin));
+  put($("chat-title"), scene.origin ? "Only to be watched" : "Ask");
   if (scene.origin) $("log").replaceChildren(el("p", { class: "hint" }, UNASKED[scene.origin] ?? `This is a ${scene.origin}.`));
 }
 
