@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dmoa.cli import render
 from dmoa.cli.plan_view import count
-from dmoa.study.rows import Row, flat, rows_of, write_csv
+from dmoa.study.rows import Row, flat
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,6 +42,8 @@ def report(  # noqa: PLR0913  (what came of it, and where to)
     as_json: bool,
 ) -> bool:
     """Show what came of it in all ways that are wanted; false where one point is not stable."""
+    from dmoa.study.rows import rows_of, write_csv
+
     rows = rows_of(points, outcomes)
     if as_json:
         render.data({"rows": data(rows)})
