@@ -30,8 +30,9 @@ DOUBT_MAX = 1e4
 """Doubt beyond this would only take longer to forget."""
 BELIEVED = 12.0
 """Jobs per slot that the word of one peer counts for, at most, where what is said is weighed: so
-that one liar among four does not make the mixtures of all others shallow. It is twice what a node
-holds that declines at five and has some queries of its own; a network that is full still shows."""
+that one liar among many is hardly felt. Among four that are idle it still passes for a crowd of
+three jobs a slot, and mixtures are shallower for it. Chosen, not measured: about twice what a
+node holds that declines at five and has some queries of its own, so a full network shows."""
 QUICK = 0.01
 """Share of the candidates' mean service time below which no word of a peer is believed: so
 that doubt can make up for any lie."""
