@@ -22,7 +22,7 @@ from dmoa.net.desk import Desk
 from dmoa.net.memory import MemoryEndpoint, MemoryNetwork
 from dmoa.net.seals import Answer
 from dmoa.net.zenoh import ZenohNetwork
-from dmoa.net.zenoh_config import ZenohSettings
+from dmoa.net.zenoh_config import WAIT_BEFORE_CLOSE, ZenohSettings
 from dmoa.realm.identity import RealmIdentity
 from dmoa.runtime.ports import Frames, Network, Roll
 
@@ -30,6 +30,9 @@ A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
 
 PATIENT = 20.0
 """Seconds after which a test for real has failed."""
+HELD_UP = 3.0 * WAIT_BEFORE_CLOSE
+"""Seconds for which a loop is never held up: a write of another thread that nobody reads may
+keep a digest waiting for once that time, and sixty such writes would take sixty times that."""
 
 
 def make_job(
@@ -293,7 +296,7 @@ import asyncio, sys
 sys.path.insert(0, sys.argv[1])
 from net_room import RecordingHost, hang, make_digest
 from dmoa.net.zenoh import ZenohNetwork
-from dmoa.net.zenoh_config import ZenohSettings
+from dmoa.net.zenoh_config import WAIT_BEFORE_CLOSE, ZenohSettings
 
 async def main():
     network = ZenohNetwork("b", ZenohSettings(connect=(sys.argv[2],)))

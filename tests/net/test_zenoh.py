@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from net_room import (
+    HELD_UP,
     PATIENT,
     A,
     B,
@@ -194,7 +195,7 @@ async def test_a_peer_that_takes_no_bytes_does_not_hold_up_the_loop() -> None:
         finally:
             child.kill()
             await child.wait()
-    assert worst[0] < 1.0
+    assert worst[0] < HELD_UP
 
 
 ABANDONED = """

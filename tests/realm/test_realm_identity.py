@@ -312,6 +312,14 @@ def test_a_changed_list_is_not_taken(both: Both, at: int, flip: int) -> None:
     assert bob.revoked == frozenset()
 
 
+def test_a_list_is_taken_as_its_authority_wrote_it_or_not_at_all(both: Both) -> None:
+    authority, _, bob = both
+    told = notice.sign("lab", 7, {"carol": 9e9}, authority._key, 0.0)
+    for like in (told.replace(b":", b": "), told[:-130] + told[-130:].upper(), told + b"\n"):
+        assert not bob.adopt(like)
+    assert bob.adopt(told)
+
+
 def test_lists_of_others_are_not_taken(both: Both) -> None:
     authority, _, bob = both
     stranger = certificates.new_key()

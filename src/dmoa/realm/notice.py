@@ -49,14 +49,20 @@ def sign(
 
 
 def read(content: bytes, realm: str, authority: Ed25519PublicKey) -> Notice:
-    """Read a list; ForgedError where the authority of this realm did not sign it."""
+    """Read a list; ForgedError where the authority of this realm did not sign it.
+
+    There is one way to write a list, so that two that differ in bytes differ in what they say.
+    """
     if len(content) > NOTICE_BYTES:
         raise ForgedError(f"a list of revocations of more than {NOTICE_BYTES} bytes")
     try:
         notice = msgspec.json.decode(content, type=Notice)
-        authority.verify(bytes.fromhex(notice.signature), _signed(notice))
+        signature = bytes.fromhex(notice.signature)
+        authority.verify(signature, _signed(notice))
     except (ValueError, InvalidSignature):  # msgspec's errors are ValueErrors
         raise ForgedError("a list of revocations that the authority did not sign") from None
+    if msgspec.json.encode(msgspec.structs.replace(notice, signature=signature.hex())) != content:
+        raise ForgedError("a list of revocations that is not written as its authority writes it")
     if notice.realm != realm:
         raise ForgedError("a list of revocations of another realm")
     return notice
