@@ -55,6 +55,7 @@ _INSECURE = (
 @click.option("--order", metavar="HOW", help="Of jobs: oldest, fcfs or later  [default: oldest]")
 @click.option("--hedge", type=int, help="Further proposers while it is calm, 0 or 1  [default: 1]")
 @click.option("--quorum/--no-quorum", default=None, help="End layers without the slowest proposal")
+@click.option("--eager", metavar="WHOSE", help="Prompts read ahead: own, all, off  [default: own]")
 @click.option("--deadline", type=float, help="Seconds to the answer at most  [default: 300]")
 @click.option("--queue-jobs", type=int, help="Jobs that may wait or be served  [default: 64]")
 @click.option(

@@ -18,7 +18,7 @@ from dmoa.config.realms import Membership
 from dmoa.config.values import PARSERS, encodable, is_loopback
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.mixture import Mixture
-from dmoa.core.policy import LIVE, PAPER, Choice, Order, Policy
+from dmoa.core.policy import LIVE, PAPER, Choice, Eager, Order, Policy
 from dmoa.core.recipe import Recipe
 from dmoa.core.usual import Defaults, Verdict
 from dmoa.errors import ConfigError
@@ -87,6 +87,8 @@ class Settings:
     """Further proposers per layer while the network is calm; the slowest is cancelled."""
     quorum: bool = False
     """Let a layer end without its slowest proposal."""
+    eager: str = LIVE.eager
+    """Whose prompts are read ahead: own, all (those of peers as well) or off."""
     deadline: float = _TIMING.deadline
     """Seconds from question to answer, where the user names none."""
     queue_jobs: int = _LIMITS.queue_jobs
@@ -140,6 +142,7 @@ class Settings:
             order=cast("Order", self.order) or LIVE.order,
             spare=self.hedge,
             missing=int(self.quorum),
+            eager=cast("Eager", self.eager),
         )
 
     @property
@@ -210,7 +213,7 @@ def default_node_name() -> str:
     return f"{host[:24].strip('-') or 'node'}-{secrets.token_hex(2)}"
 
 
-_POLICIES = ("choice", "order", "hedge", "quorum")
+_POLICIES = ("choice", "order", "hedge", "quorum", "eager")
 
 
 def _refuse_more_than_paper(settings: Settings) -> None:

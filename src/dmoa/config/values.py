@@ -190,6 +190,7 @@ PARSERS: dict[str, Callable[[object], object]] = {
     "order": _one_of("oldest", "fcfs", "later"),
     "hedge": _whole(0, 1),
     "quorum": _yes_no,
+    "eager": _one_of("own", "all", "off"),
     "deadline": _seconds,
     "queue_jobs": _whole(1, 65_536),
     "queue_bytes": _whole(1024 * 1024, 16 * 1024 * 1024 * 1024),

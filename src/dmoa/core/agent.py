@@ -48,7 +48,7 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId, query_name
 from dmoa.core.outlook import Outlook
 from dmoa.core.policy import PAPER, Policy
-from dmoa.core.query import as_proposal
+from dmoa.core.query import ahead, as_proposal
 from dmoa.core.queue import Entry, Queue
 from dmoa.core.view import View
 from dmoa.core.wants import Wants
@@ -202,6 +202,7 @@ class Agent:
         self.queue.check()
         self.view.check()
         self._home.check()
+        self._bench.reader.check()
         self._wants.check()
         assert len(self._past) <= self.limits.remembered
 
@@ -233,6 +234,7 @@ class Agent:
                 assert_never(event)
         self._ring(now)
         self._bench.fill(now)
+        self._bench.reader.look(ahead(self._home.queries.values(), self._bench.reader, now))
         self.gauge.level(self.queue.waiting, self.queue.serving)
         return self._wants.taken()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dmoa.core.effects import Cancel, Serve
 from dmoa.core.gauge import Gauge
@@ -12,6 +12,7 @@ from dmoa.core.names import JobId
 from dmoa.core.policy import PAPER, Policy, declines
 from dmoa.core.prompts import SQUEEZES, render
 from dmoa.core.queue import Entry, Queue
+from dmoa.core.reading import Reader
 from dmoa.core.wants import Wants
 
 
@@ -30,6 +31,16 @@ class Bench:
     gauge: Gauge
     wants: Wants
     policy: Policy = PAPER
+    reader: Reader = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read ahead where the policy has it and the model can."""
+        self.reader = Reader(self.eager, self.queue, self.wants)
+
+    @property
+    def eager(self) -> bool:
+        """Tell whether prompts are read ahead here."""
+        return self.policy.eager != "off" and self.profile.reads
 
     def enter(self, entry: Entry) -> bool:
         """Offer a job to the queue; False when it is full, or a peer's and too many are here."""
@@ -45,6 +56,7 @@ class Bench:
     def fill(self, now: float) -> None:
         """Give every free slot the job whose turn it is."""
         while (entry := self.queue.start(now)) is not None:
+            self.reader.give_way(entry.job.id)
             self._serve(entry, now)
 
     def _serve(self, entry: Entry, now: float) -> None:

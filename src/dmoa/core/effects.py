@@ -21,7 +21,8 @@ class Visit:
     """One job of a query, as its home saw it.
 
     `sent` and `ended` are seconds since the query was asked; `queued_seconds` and
-    `service_seconds` are what the serving node measured.
+    `service_seconds` are what the serving node measured. `early_tokens` of its prompt were read
+    before it was asked for.
     """
 
     job: JobId
@@ -37,6 +38,7 @@ class Visit:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     detail: str = ""
+    early_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,26 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """Let the own backend read ahead the prompt of a job that will come, as far as it is known.
+
+    `job` has the proposals that are there; one of the jobs in `follow` is likely to bring the
+    next, which is read as it is written. Replaces what was wanted of a job of this name before.
+    Ends with a `Rest`, or as the job itself is served. Nothing follows of it.
+    """
+
+    job: Job
+    follow: tuple[JobId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Read no further for a job: its slot is needed, or it will not come."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Show the user how one job of the query stands."""
 
@@ -226,4 +248,4 @@ class Fail:
     refusal: Refusal
 
 
-Effect = Send | Announce | Serve | Cancel | Report | Deliver | Fail
+Effect = Send | Announce | Serve | Cancel | Read | Rest | Report | Deliver | Fail

@@ -65,7 +65,7 @@ class Home:
         gauge.queries.tick(now)
         deadline = self.timing.deadline if event.deadline is None else event.deadline
         seconds = min(deadline, self.timing.deadline_max)
-        query = Query(event, self.node, now, now + seconds, self.limits)
+        query = Query(event, self.node, now, now + seconds, self.limits, self.bench.eager)
         query.degraded.extend(event.notes)
         if (refused := beyond(query, self.limits)) is not None:
             code, detail = refused

@@ -80,7 +80,9 @@ class Prompt:
     """What a backend is given: a chat, complete with instruction and proposals.
 
     `sampling.max_tokens` is always set. `unread` counts the proposals for which there was
-    no room at all.
+    no room at all. `job` is whose prompt it is: what was read ahead for it has that name as well.
+    Of a prompt that is read ahead the text of the turn at the index `open` is not complete: how
+    it goes on is not known, while all that follows that turn is.
     """
 
     role: Role
@@ -88,6 +90,8 @@ class Prompt:
     sampling: Sampling
     options: str = ""
     unread: int = 0
+    job: str = ""
+    open: int | None = None
 
 
 Finish = Literal["stop", "length", "tool_calls"]
@@ -97,7 +101,9 @@ Finish = Literal["stop", "length", "tool_calls"]
 class Completion:
     """What a backend made of a prompt; counts in tokens.
 
-    `tool_calls` is a JSON array of OpenAI's shape, or empty.
+    `tool_calls` is a JSON array of OpenAI's shape, or empty. Of the prompt's tokens
+    `cached_tokens` were in the backend's cache as it began, None where it does not tell, and
+    `early_tokens` had been read ahead for this very job.
     """
 
     text: str
@@ -106,6 +112,8 @@ class Completion:
     completion_tokens: int
     finish: Finish = "stop"
     tool_calls: str = ""
+    cached_tokens: int | None = None
+    early_tokens: int = 0
 
 
 FaultCode = Literal["unavailable", "refused", "too_long", "rubbish", "timeout", "stopped"]
@@ -132,7 +140,8 @@ class Profile:
     are the default lengths of a proposal and an answer. `layout` chooses the
     instruction of an aggregator: `full` is the paper's, `short` measured better for
     models below a billion parameters. `persona` is who the model is to be where it proposes,
-    or answers alone: it opens the system message.
+    or answers alone: it opens the system message. `reads` tells whether the backend can read a
+    prompt ahead, and finds it read when its job comes.
     """
 
     model: str
@@ -142,3 +151,4 @@ class Profile:
     answer_tokens: int = 1024
     layout: Literal["full", "short"] = "full"
     persona: str = ""
+    reads: bool = False

@@ -35,6 +35,8 @@ the change of the mean time to answer against the paper's protocol, 20 nodes, M=
   are taken only as far as the deadline reaches (`own_bound`).
 - `learning`: a layer is waited for as long as measured answers take, not for a share of the
   time that is left; and a peer that takes longer than it says is believed less (`View`).
+- `eager`: while a layer is under way, models with a free slot read what the next job will ask
+  them (`core/reading.py`).
 """
 
 from __future__ import annotations
@@ -50,8 +52,12 @@ from dmoa.errors import UsageError
 Choice = Literal["uniform", "loaded"]
 Order = Literal["fcfs", "oldest", "later"]
 
+Eager = Literal["off", "own", "all"]
+
 ORDERS: tuple[Order, ...] = ("fcfs", "oldest", "later")
 """The orders of a queue; `rank` takes the index."""
+EAGER: tuple[Eager, ...] = ("off", "own", "all")
+"""For whose jobs prompts are read ahead."""
 
 CANDIDATES = 2
 """Peers drawn for each one that is chosen by load."""
@@ -78,6 +84,7 @@ class Policy:
     of the queue (jobs per slot, waiting and in service) from which on peers' jobs are
     declined, and `own_queries` the own queries under way from which on the user's are; None
     leaves it to the limits of the node. `probe` is an age in service times; None never asks.
+    `eager` says for whose jobs prompts are read ahead: home's own, or those of all proposers.
     """
 
     choice: Choice = "uniform"
@@ -91,6 +98,7 @@ class Policy:
     probe: float | None = None
     timely: bool = False
     learning: bool = False
+    eager: Eager = "off"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -98,6 +106,11 @@ class Policy:
             raise UsageError(
                 f"there is no policy of choice {self.choice!r} and order {self.order!r}",
                 hint="choices are uniform and loaded; orders are " + ", ".join(ORDERS),
+            )
+        if self.eager not in EAGER:
+            raise UsageError(
+                f"there is no policy of reading {self.eager!r} ahead",
+                hint="eager is " + ", ".join(EAGER),
             )
         for name in ("spare", "missing", "retries"):
             if getattr(self, name) < 0:
@@ -123,7 +136,9 @@ STEADY = Policy(
 )
 """What keeps a network steady under any load, with as many proposals as it can carry."""
 
-LIVE = replace(STEADY, spare=1, own_queries=None, probe=1.0, timely=True, learning=True)
+LIVE = replace(
+    STEADY, spare=1, own_queries=None, probe=1.0, timely=True, learning=True, eager="own"
+)
 """What nodes do unless they are told otherwise: steady, by what they measure themselves."""
 
 POLICIES: dict[str, Policy] = {

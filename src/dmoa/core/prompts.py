@@ -172,12 +172,15 @@ def _length(job: Job, profile: Profile, limits: Limits, squeeze: int) -> int:
     return min(asked, limits.answer_tokens)
 
 
-def render(job: Job, profile: Profile, limits: Limits, *, squeeze: int = 0) -> Prompt:
+def render(
+    job: Job, profile: Profile, limits: Limits, *, squeeze: int = 0, opened: bool = False
+) -> Prompt:
     """Make the prompt of a job for the model that serves it.
 
     `squeeze` counts how often the backend has found it too long: 1 halves the proposals,
     SQUEEZES leaves them out. However long an answer the user allows, proposals may take
-    half of the context; the answer then gets what they leave.
+    half of the context; the answer then gets what they leave. An `opened` prompt ends its list of
+    proposals with the last one known, and says in which turn that is.
     """
     turns = [replace(turn, content=neutralise(turn.content)) for turn in job.turns]
     length = _length(job, profile, limits, squeeze)
@@ -196,8 +199,22 @@ def render(job: Job, profile: Profile, limits: Limits, *, squeeze: int = 0) -> P
         left = profile.context_tokens - spent - sum(estimate_tokens(text) + 2 for text in kept)
         length = min(length, max(reserve, left)) if kept else length
     sampling = replace(job.sampling, max_tokens=length)
-    laid = _laid(job, profile, own, turns, kept)
-    return Prompt(job.role, tuple(laid), sampling, job.options, len(job.proposals) - len(kept))
+    laid, at = _laid(job, profile, own, turns, kept, opened=opened)
+    unread = len(job.proposals) - len(kept)
+    return Prompt(job.role, tuple(laid), sampling, job.options, unread, job.id, at)
+
+
+def render_ahead(job: Job, profile: Profile, limits: Limits, writing: str = "") -> Prompt | None:
+    """Make what is known of the prompt of a job that will come; None where that is nothing.
+
+    `job` has the proposals that are there, `writing` is what the next one holds so far; of that
+    whole words are taken. As far as it goes the text is that of the job as it will be rendered,
+    unless all that comes does not fit the context: then some of the end differs.
+    """
+    words = writing[: max(writing.rfind(" "), writing.rfind("\n"), 0)].rstrip()
+    proposals = (*job.proposals, words) if words else job.proposals
+    prompt = render(replace(job, proposals=proposals), profile, limits, opened=True)
+    return None if prompt.open is None or prompt.unread else prompt
 
 
 def _fenced(job: Job) -> list[str]:
@@ -216,21 +233,29 @@ def _frame(job: Job, profile: Profile, own: str) -> str:
     return f"{_OPENING[profile.layout]}\n\n{own}\n{_CLOSING[profile.layout]}"
 
 
-def _laid(job: Job, profile: Profile, own: str, turns: list[Turn], kept: list[str]) -> list[Turn]:
-    """Lay a prompt out: the conversation, with the proposals where they are to stand."""
+def _laid(  # noqa: PLR0913  (the parts of a prompt)
+    job: Job, profile: Profile, own: str, turns: list[Turn], kept: list[str], *, opened: bool
+) -> tuple[list[Turn], int | None]:
+    """Lay a prompt out: the conversation, with the proposals where they are to stand.
+
+    Where it is `opened`, and its layout can be, with the turn whose text goes on.
+    """
     if job.role == "ranker":
         said = "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
         asked = f"{own}\n\n{said}" if own else said
-        text = f"Conversation:\n{asked}\n\nAnswers:{_listed(kept)}\n\n{_RANK}"
-        return [Turn("system", RANKING), Turn("user", text)]
+        text = f"Conversation:\n{asked}\n\nAnswers:{_listed(kept)}"
+        closing = "" if opened else f"\n\n{_RANK}"
+        return [Turn("system", RANKING), Turn("user", text + closing)], 1 if opened else None
     if not kept:
-        return [Turn("system", own), *turns] if own else turns
+        return [Turn("system", own), *turns] if own else turns, None
     if job.seed:
         beside = f" {_BESIDE}{_listed(kept[1:])}\n\n{_WHOLE}" if kept[1:] else f" {_WHOLE}"
         seeded = [*turns, Turn("assistant", kept[0]), Turn("user", _SEED + beside)]
-        return [Turn("system", own), *seeded] if own else seeded
+        return [Turn("system", own), *seeded] if own else seeded, None
     opening = _OPENING[profile.layout] + (f"\n\n{own}\n" if own else "")
-    return [Turn("system", opening + _listed(kept) + _CLOSING[profile.layout]), *turns]
+    closing = "" if opened else _CLOSING[profile.layout]
+    system = Turn("system", opening + _listed(kept) + closing)
+    return [system, *turns], 0 if opened else None
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -18,9 +18,10 @@ asked -> layer 1 -> ... -> layer M -> (ranking) -> aggregating -> delivered
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from dmoa.core.effects import Outcome, Trace, Visit
+from dmoa.core.effects import Outcome, Read, Trace, Visit
 from dmoa.core.events import Asked
 from dmoa.core.job import Completion, Job, Sampling, Turn
 from dmoa.core.limits import Limits
@@ -29,6 +30,7 @@ from dmoa.core.names import JobId, NodeId, Role, job_name
 from dmoa.core.outlook import NOTHING, Plan
 from dmoa.core.prompts import cut_bytes
 from dmoa.core.ranking import agree, better_half, by_agreement, outliers
+from dmoa.core.reading import Reader
 from dmoa.core.recipe import Recipe
 
 _WHERE: dict[Role, str] = {"aggregator": "the aggregation", "ranker": "the ranking"}
@@ -75,7 +77,9 @@ class Query:
     were `drawn`, and `expected` the seconds until each proposal. `first` is the first own
     job, `position` its place when it was asked; `ranked` tells that a ranking was asked for.
     `foreseen` holds what was expected at each
-    stage, as far as it went as planned; `forecast` what was told when it was asked.
+    stage, as far as it went as planned; `forecast` what was told when it was asked. With `eager`
+    prompts are read ahead, and `reading` tells that one is, so that the order of the proposals
+    in it stands.
     """
 
     asked: Asked
@@ -83,6 +87,7 @@ class Query:
     began: float
     expires: float
     limits: Limits
+    eager: bool = False
     layer: int = 0
     ends: float = 0.0
     needed: int = 1
@@ -96,6 +101,7 @@ class Query:
     expected: dict[JobId, float] = field(default_factory=dict[JobId, float])
     foreseen: list[Foreseen] = field(default_factory=list[Foreseen])
     ranked: bool = False
+    reading: bool = False
     pending: dict[JobId, NodeId] = field(default_factory=dict[JobId, NodeId])
     visits: dict[JobId, Visit] = field(default_factory=dict[JobId, Visit])
     fresh: list[Kept] = field(default_factory=list[Kept])
@@ -167,29 +173,63 @@ class Query:
 
         Once all layers are over, home aggregates at seat 0, and ranks at any other.
         """
+        job = self._job(self.layer, seat, node, self.kept, now)
+        self.pending[job.id] = node
+        self.visits[job.id] = Visit(
+            job=job.id, layer=self.layer, role=job.role, node=node, sent=now - self.began
+        )
+        return job
+
+    def _job(self, layer: int, seat: int, node: NodeId, kept: list[Kept], now: float) -> Job:
+        """Make the job of a seat of a layer that reads what was kept."""
         role: Role = "proposer"
-        if self.aggregating:
+        if layer > self.layers:
             role = "ranker" if seat else "aggregator"
-        job = Job(
-            id=job_name(self.asked.query, self.layer, seat),
+        return Job(
+            id=job_name(self.asked.query, layer, seat),
             query=self.asked.query,
             home=self.home,
             role=role,
-            layer=self.layer,
+            layer=layer,
             turns=self._turns(node),
-            proposals=tuple(kept.completion.text for kept in self.kept),
-            sampling=self._sampling(role, seat),
+            proposals=tuple(each.completion.text for each in kept),
+            sampling=self._sampling(role, layer, seat),
             patience=max(0.0, self.ends - now),
             options=self.asked.options if role == "aggregator" else "",
             age=now - self.began,
-            seed=self.recipe.seed and role == "aggregator" and bool(self.kept),
+            seed=self.recipe.seed and role == "aggregator" and bool(kept),
             trace=self.asked.trace,
         )
-        self.pending[job.id] = node
-        self.visits[job.id] = Visit(
-            job=job.id, layer=self.layer, role=role, node=node, sent=now - self.began
-        )
-        return job
+
+    # -- what can be read ahead --------------------------------------------------------
+
+    @property
+    def last(self) -> tuple[JobId, ...]:
+        """List the jobs of which any one ends the layer with its proposal, if it is so far."""
+        ends = len(self.pending) == 1 or len(self.fresh) + 1 == self.needed
+        return tuple(self.pending) if ends and not self.probing else ()
+
+    @property
+    def ordered(self) -> bool:
+        """Tell whether what comes next reads the proposals as they came, all of them."""
+        ranked = self.recipe.rank and self.layer == self.layers
+        return not self.recipe.trim and (ranked or not self.recipe.orders)
+
+    def ahead(self, reader: Reader, now: float) -> Read | None:
+        """Tell what its home can read now for the job that comes next; None if nothing.
+
+        The very same effect as before where nothing has changed.
+        """
+        if not self.eager or not 0 < self.layer <= self.layers or not self.ordered:
+            return None
+        known, follow = len(self.fresh), self.last
+        if not known and not follow:
+            return None
+        seat = int(self.recipe.rank and self.layer == self.layers)
+        old = reader.under_way.get(job_name(self.asked.query, self.layer + 1, seat))
+        if old is not None and len(old.job.proposals) == known and old.follow == follow:
+            return old
+        return Read(self._job(self.layer + 1, seat, self.home, self.fresh, now), follow)
 
     def _turns(self, node: NodeId) -> tuple[Turn, ...]:
         """Give peers the words of the conversation, and only home what else its turns hold."""
@@ -198,7 +238,7 @@ class Query:
             return turns
         return tuple(replace(turn, extra="") if turn.extra else turn for turn in turns)
 
-    def _sampling(self, role: Role, seat: int) -> Sampling:
+    def _sampling(self, role: Role, layer: int, seat: int) -> Sampling:
         """Give the aggregator what the user chose, and proposers their own way, for diversity.
 
         A user's seed still makes every proposer's draw repeatable, and different.
@@ -206,7 +246,7 @@ class Query:
         chosen = self.asked.sampling
         if role == "aggregator":
             return chosen
-        seed = None if chosen.seed is None else (chosen.seed + 1000 * self.layer + seat) % 2**31
+        seed = None if chosen.seed is None else (chosen.seed + 1000 * layer + seat) % 2**31
         return Sampling(seed=seed, temperature=0.0 if role == "ranker" else None)
 
     def end(
@@ -247,10 +287,14 @@ class Query:
             service_seconds=service,
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
+            early_tokens=completion.early_tokens,
         )
         self.visits[job] = visit
         if visit.role == "proposer":
-            self.fresh.append(Kept(node, as_proposal(completion, self.limits), job))
+            kept = Kept(node, as_proposal(completion, self.limits), job)
+            own = job == job_name(self.asked.query, self.layer, 0)
+            first = own and self.eager and not self.reading
+            self.fresh.insert(0 if first else len(self.fresh), kept)
         return visit
 
     def turn_over(self) -> bool:
@@ -267,6 +311,7 @@ class Query:
                 self.arrange()
         self.layer += 1
         self.retried = 0
+        self.reading = False
         self.probing.clear()
         self.drawn = []
         self.expected.clear()
@@ -311,3 +356,11 @@ class Query:
             expected_seconds=self.forecast,
             recipe=self.recipe,
         )
+
+
+def ahead(queries: Iterable[Query], reader: Reader, now: float) -> Iterator[Read]:
+    """Tell what can be read now, the oldest query's first; what is taken counts as begun."""
+    for query in queries:
+        if (read := query.ahead(reader, now)) is not None:
+            query.reading = True
+            yield read

@@ -11,7 +11,9 @@ from dmoa.core.effects import (
     Deliver,
     Effect,
     Fail,
+    Read,
     Report,
+    Rest,
     Send,
     Serve,
 )
@@ -33,6 +35,7 @@ from dmoa.errors import LocalProtocolError
 from dmoa.runtime.calls import Calls
 from dmoa.runtime.faults import error_of
 from dmoa.runtime.ports import Network
+from dmoa.runtime.reading import Readings
 from dmoa.runtime.slots import Slots
 from dmoa.runtime.streams import Followers, Guests, Token
 
@@ -47,6 +50,7 @@ class Hands:
         calls: Calls,
         followers: Followers,
         guests: Guests,
+        readings: Readings,
         timing: Timing,
     ) -> None:
         self._network = network
@@ -54,6 +58,7 @@ class Hands:
         self._calls = calls
         self._followers = followers
         self._guests = guests
+        self._readings = readings
         self._timing = timing
 
     def do(self, effect: Effect) -> Digest | None:
@@ -67,7 +72,12 @@ class Hands:
                 self._serve(effect)
             case Cancel():
                 self._slots.stop(effect.job)
+            case Read():
+                self._readings.read(effect)
+            case Rest():
+                self._readings.rest(effect.job)
             case Report():
+                self._readings.saw(effect.visit)
                 self._followers.show(effect.query, effect.visit)
             case Deliver():
                 self._followers.show(effect.query, effect.answer)
@@ -106,6 +116,6 @@ class Hands:
             elif job.role == "aggregator":
                 self._followers.show(job.query, Token(text))
             elif job.role == "proposer":
-                self._followers.draft(job, text)
+                self._readings.draft(job, text)
 
         self._slots.start(wish, piece)

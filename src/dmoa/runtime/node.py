@@ -49,6 +49,7 @@ from dmoa.runtime.calls import Calls
 from dmoa.runtime.faults import conversation
 from dmoa.runtime.hands import Hands
 from dmoa.runtime.ports import Backend, Frames, Network, Onlooker, Roll, Tracer, Witness
+from dmoa.runtime.reading import Readings
 from dmoa.runtime.slots import Slots
 from dmoa.runtime.streams import Followers, Guests, Progress, Wishes, pieces, whole
 
@@ -100,11 +101,12 @@ class Node:
         self._alarm: asyncio.TimerHandle | None = None
         self._followers = Followers()
         self._guests = Guests()
-        self._calls = Calls(network, tell=self._tell, draft=self._followers.draft)
-        self._slots = Slots(backend, tell=self._tell)
+        readings = self._readings = Readings(backend, self.limits, draft=self._followers.draft)
+        calls = self._calls = Calls(network, tell=self._tell, draft=readings.draft)
+        slots = self._slots = Slots(backend, readings, tell=self._tell)
         self._said: Digest | None = None
         self._hands = Hands(
-            network, self._slots, self._calls, self._followers, self._guests, self.timing
+            network, slots, calls, self._followers, self._guests, readings, self.timing
         )
 
     # -- life --------------------------------------------------------------------------
@@ -127,6 +129,7 @@ class Node:
             )
             if self._recorder is not None:
                 self._recorder.begin(birth, self._rng)
+            self._readings.profile = birth.profile
             self._agent = birth.agent(self._rng)
             await self._network.open(self)
             self._tell(Woke())
@@ -142,6 +145,7 @@ class Node:
             self._alarm.cancel()
         self._followers.end(f"node {self.id} is shutting down")
         calls, services = self._calls.cancel(), self._slots.cancel()
+        readings = self._readings.cancel()
         async with AsyncExitStack() as parts:  # each is closed, whatever happens to the others
             if self._tracer is not None:
                 parts.push_async_callback(self._tracer.close)
@@ -149,6 +153,7 @@ class Node:
             parts.push_async_callback(self._network.close)
             await asyncio.gather(*calls, return_exceptions=True)
             await asyncio.gather(*services, return_exceptions=True)
+            await asyncio.gather(*readings, return_exceptions=True)
             if self._recorder is not None:
                 self._recorder.close()
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dmoa.core.agent import Agent
 from dmoa.core.digest import Digest
@@ -157,6 +157,23 @@ class Backend(Protocol):
 
     def generate(self, prompt: Prompt) -> Tokens:
         """Stream the completion of a prompt."""
+        ...
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """A backend that can read a prompt ahead; its profile says so.
+
+    Each `read` has more of the text than the one before, or another end. What was read is found
+    again by the `generate` of the prompt with the same `job`, as far as both begin alike; a
+    prompt that is never asked for costs nothing but its place, which others may take.
+    """
+
+    async def read(self, prompt: Prompt) -> int:
+        """Read an open prompt up to the end of its open turn; tells how many tokens that is.
+
+        BackendError where it cannot now. To cancel it stops it; the slot is free when it ends.
+        """
         ...
 
 

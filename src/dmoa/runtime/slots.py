@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 from dmoa.core.effects import Serve
 from dmoa.core.events import Event, Faltered, Served
@@ -14,12 +15,20 @@ from dmoa.core.names import JobId
 from dmoa.errors import BackendError, BackendRubbishError
 from dmoa.runtime.faults import fault_of
 from dmoa.runtime.ports import Backend
+from dmoa.runtime.reading import Readings
 
 _log = logging.getLogger(__name__)
 
 
-async def serve(backend: Backend, wish: Serve, piece: Callable[[str], None]) -> Served | Faltered:
+async def serve(
+    backend: Backend,
+    wish: Serve,
+    piece: Callable[[str], None],
+    settle: Callable[[JobId], Awaitable[int]],
+) -> Served | Faltered:
     """Run a job to its end; every text goes to `piece` as it is written.
+
+    First `settle` ends what is read ahead for it, and tells how many tokens that was.
 
     To cancel the task is to stop the service; the backend has let go of the job when the
     task is done. Beside a cancellation nothing is ever raised: this is one of the two
@@ -28,12 +37,14 @@ async def serve(backend: Backend, wish: Serve, piece: Callable[[str], None]) -> 
     job = wish.job.id
     deadline = asyncio.timeout(wish.patience)
     try:
-        async with deadline, aclosing(backend.generate(wish.prompt)) as tokens:
-            async for token in tokens:
-                _check(token)
-                if isinstance(token, Completion):
-                    return Served(job, token)
-                piece(token)
+        async with deadline:
+            read = await settle(job)
+            async with aclosing(backend.generate(wish.prompt)) as tokens:
+                async for token in tokens:
+                    _check(token)
+                    if isinstance(token, Completion):
+                        return Served(job, _early(token, read))
+                    piece(token)
     except BackendError as error:
         return Faltered(job, fault_of(error))
     except Exception as error:  # noqa: BLE001  (anybody's code)
@@ -44,11 +55,21 @@ async def serve(backend: Backend, wish: Serve, piece: Callable[[str], None]) -> 
     return Faltered(job, Fault("rubbish", "the backend ended without a completion"))
 
 
+def _early(completion: Completion, read: int) -> Completion:
+    """Say how much of its prompt was read ahead; a backend that lost it knows better."""
+    cached = completion.cached_tokens
+    early = min(read, completion.prompt_tokens if cached is None else cached)
+    return replace(completion, early_tokens=early) if early else completion
+
+
 class Slots:
     """The jobs on the own backend; each ends in one event, which `tell` is told."""
 
-    def __init__(self, backend: Backend, *, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, backend: Backend, readings: Readings, *, tell: Callable[[Event], None]
+    ) -> None:
         self._backend = backend
+        self._settle = readings.settle
         self._tell = tell
         self._tasks: dict[JobId, asyncio.Task[Served | Faltered]] = {}
 
@@ -61,7 +82,7 @@ class Slots:
             stopped = Faltered(job, Fault("stopped"))
             self._tell(stopped if task.cancelled() else task.result())
 
-        task = asyncio.create_task(serve(self._backend, wish, piece))
+        task = asyncio.create_task(serve(self._backend, wish, piece, self._settle))
         self._tasks[job] = task
         task.add_done_callback(done)
 

@@ -22,8 +22,10 @@ from dmoa.core.effects import (
     Deliver,
     Effect,
     Fail,
+    Read,
     Refusal,
     Report,
+    Rest,
     Send,
     Serve,
 )
@@ -310,7 +312,7 @@ class World:
 
     def _do(self, agent: Agent, effect: Effect) -> None:
         match effect:
-            case Report():
+            case Report() | Read() | Rest():
                 pass
             case Send():
                 self._carry(agent.node, effect.to, effect.message)

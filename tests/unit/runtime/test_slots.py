@@ -50,9 +50,15 @@ def wish(patience: float = 10.0) -> Serve:
     return Serve(job, Prompt("proposer", TURNS, sampling), patience)
 
 
+async def nothing(job: JobId) -> int:
+    """Read nothing ahead."""
+    assert job == NAME
+    return 0
+
+
 async def outcome(script: Callable[[], Tokens], patience: float = 10.0) -> Served | Faltered:
     backend = Scripted(script)
-    ended = await serve(backend, wish(patience), lambda _: None)
+    ended = await serve(backend, wish(patience), lambda _: None, nothing)
     assert backend.active == 0
     return ended
 
@@ -64,7 +70,7 @@ def now() -> float:
 async def test_pieces_come_as_they_are_written_then_the_completion() -> None:
     backend = FakeBackend("fake", seconds=1.0, tokens=4)
     pieces: list[tuple[float, str]] = []
-    ended = await serve(backend, wish(), lambda text: pieces.append((now(), text)))
+    ended = await serve(backend, wish(), lambda text: pieces.append((now(), text)), nothing)
     assert isinstance(ended, Served)
     assert ended.job == NAME
     assert [at for at, _ in pieces] == pytest.approx([0.25, 0.5, 0.75, 1.0])
@@ -109,7 +115,7 @@ async def test_a_backend_error_is_a_fault(error: Exception, fault: Fault) -> Non
 
 async def test_patience_ends_on_time_and_closes_the_backend() -> None:
     backend = FakeBackend("fake", fail="stall", after=1)
-    ended = await serve(backend, wish(3.0), lambda _: None)
+    ended = await serve(backend, wish(3.0), lambda _: None, nothing)
     assert ended == Faltered(NAME, Fault("timeout", "no completion within 3.0 s"))
     assert now() == pytest.approx(3.0)
     assert (backend.active, backend.cancelled) == (0, 1)
@@ -117,7 +123,7 @@ async def test_patience_ends_on_time_and_closes_the_backend() -> None:
 
 async def test_without_patience_nothing_is_served() -> None:
     backend = FakeBackend("fake", seconds=1.0)
-    ended = await serve(backend, wish(0.0), lambda _: None)
+    ended = await serve(backend, wish(0.0), lambda _: None, nothing)
     assert isinstance(ended, Faltered)
     assert ended.fault.code == "timeout"
     assert (now(), backend.active) == (0.0, 0)
@@ -185,7 +191,7 @@ async def test_text_that_no_wire_can_carry_is_rubbish(text: str) -> None:
 
 async def test_a_cancelled_service_lets_go_of_the_backend_before_it_is_done() -> None:
     backend = FakeBackend("fake", seconds=5.0)
-    task = asyncio.create_task(serve(backend, wish(), lambda _: None))
+    task = asyncio.create_task(serve(backend, wish(), lambda _: None, nothing))
     await asyncio.sleep(1.0)
     assert backend.active == 1
     task.cancel()
@@ -196,7 +202,7 @@ async def test_a_cancelled_service_lets_go_of_the_backend_before_it_is_done() ->
 
 async def test_a_service_cancelled_before_it_began_never_reaches_the_backend() -> None:
     backend = FakeBackend("fake", seconds=5.0)
-    task = asyncio.create_task(serve(backend, wish(), lambda _: None))
+    task = asyncio.create_task(serve(backend, wish(), lambda _: None, nothing))
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
@@ -212,7 +218,7 @@ async def test_a_backend_that_fails_when_it_is_stopped_has_ended() -> None:
         yield DONE
 
     backend = Scripted(sulky)
-    task = asyncio.create_task(serve(backend, wish(), lambda _: None))
+    task = asyncio.create_task(serve(backend, wish(), lambda _: None, nothing))
     await asyncio.sleep(1)
     task.cancel()
     assert await task == Faltered(NAME, Fault("unavailable", "the door fell shut"))

@@ -23,7 +23,7 @@ MODES = ("steady", "paper")
 """What nodes can do; the first is what they do unless told otherwise."""
 SECONDS = 60.0
 """That a test asks for, where nothing else says how long."""
-CHANGES = ("choice", "order", "hedge", "quorum", "deadline", "queue_jobs")
+CHANGES = ("choice", "order", "hedge", "quorum", "eager", "deadline", "queue_jobs")
 """Settings of nodes that a test may change."""
 _DAY = 86_400.0
 
