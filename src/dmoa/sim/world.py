@@ -86,7 +86,8 @@ class World:
     law of all jobs, unless `services` tell how long each takes. `slots` may be one for each
     node. `graph` lists for each node the peers that it knows: only their digests reach it;
     None lets everybody know everybody. `clocks` are those of the nodes, which are else all right;
-    `liars` lie, by their number; `trusted` are for each node the peers that it may ask.
+    `liars` lie, by their number; `trusted` are for each node the peers that it may ask. `reads`
+    tells whether models can read ahead, where the policy has it.
     `watch` is told every agent and event after it happened, `show` with what the agent wanted,
     `heed` when a query ended, which then is not kept in `queries` any more. With `record`,
     each life of each node keeps its history. `events` counts what agents were told, `served`
@@ -107,6 +108,7 @@ class World:
     clocks: Sequence[Clock] = ()
     liars: Mapping[int, Liar] = field(default_factory=dict[int, Liar])
     trusted: Sequence[tuple[NodeId, ...]] = ()
+    reads: bool = False
     mind: Callable[..., Agent] = Agent
     heed: Callable[[QueryId, End], None] | None = None
     watch: Callable[[Agent, Event], None] | None = None
@@ -177,7 +179,7 @@ class World:
         node, incarnation = life.split("/")
         return self.mind(
             NodeId(node),
-            Profile(model="law", slots=self._slots(self._numbers[NodeId(node)])),
+            Profile("law", slots=self._slots(self._numbers[NodeId(node)]), reads=self.reads),
             rng=Random(f"{self.seed}/{life}"),
             now=self.births[life],
             incarnation=int(incarnation),
