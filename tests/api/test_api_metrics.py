@@ -11,9 +11,9 @@ from api_room import Fickle, Reciter, Room, body, in_process, opened, served, un
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_open
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 
-from dmoa.core.effects import Fail, Refusal, Report, Trace, Visit
-from dmoa.core.events import Asked, Offended, Woke
-from dmoa.core.job import Completion
+from dmoa.core.effects import Fail, Refusal, Report, Serve, Trace, Visit
+from dmoa.core.events import Asked, Offended, Served, Woke
+from dmoa.core.job import Completion, Job, Prompt, Sampling
 from dmoa.core.limits import Limits
 from dmoa.core.mixture import ALONE, Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
@@ -105,6 +105,24 @@ def test_every_offence_is_counted() -> None:
     for _ in range(2):
         metrics.saw(Offended(NodeId("n2"), "flood"), [], 0.0)
     assert samples(metrics.page()[0].decode())["dmoa_peer_offences_total|offence=flood"] == 2
+
+
+def test_what_was_read_ahead_is_part_of_what_was_read() -> None:
+    metrics = Metrics(Still())  # type: ignore[arg-type]
+    name = JobId("n1/1/1/2.0")
+    prompt = Prompt("aggregator", (), Sampling())
+    job = Job(name, QueryId("n1/1/1"), NodeId("n1"), "aggregator", 2, (), (), Sampling(), 9.0)
+    for cached, early in ((None, 0), (120, 112)):
+        metrics.saw(Woke(), [Serve(job, prompt, 9.0)], 0.0)
+        done = Completion("so", "m", 187, 3, cached_tokens=cached, early_tokens=early)
+        metrics.saw(Served(name, done), [], 0.0)
+    told = samples(metrics.page()[0].decode())
+    read = {
+        kind: told[f"dmoa_prompt_tokens{kind}_total|role=aggregator"]
+        for kind in ("", "_cached", "_early")
+    }
+    assert read == {"": 374, "_cached": 120, "_early": 112}
+    assert told["dmoa_prompt_tokens_early_total|role=proposer"] == 0
 
 
 async def test_a_mixture_is_counted_at_its_home_and_where_its_jobs_are_served() -> None:

@@ -82,14 +82,18 @@ digests = st.builds(
     declined=counts,
     url=st.just("") | text.map("http://".__add__),
 )
-completions = st.builds(
-    Completion,
-    text=text,
-    model=text,
-    prompt_tokens=counts,
-    completion_tokens=counts,
-    finish=st.sampled_from(["stop", "length", "tool_calls"]),
-    tool_calls=text,
+completions = st.tuples(counts, counts).flatmap(
+    lambda two: st.builds(
+        Completion,
+        text=text,
+        model=text,
+        prompt_tokens=st.just(max(two)),
+        completion_tokens=counts,
+        finish=st.sampled_from(["stop", "length", "tool_calls"]),
+        tool_calls=text,
+        cached_tokens=st.none() | counts,
+        early_tokens=st.just(min(two)),
+    )
 )
 messages = st.one_of(
     st.builds(Propose, jobs),
@@ -224,6 +228,10 @@ def test_a_piece_is_short() -> None:
         (forge(make_proposal(make_job()), completion__text="x" * 131_073), "text is longer"),
         (forge(make_proposal(make_job()), completion__finish="bored"), "bored"),
         (forge(make_proposal(make_job()), completion__prompt_tokens=-1), "prompt_tokens"),
+        (forge(make_proposal(make_job()), completion__cached_tokens=-1), "cached_tokens"),
+        (forge(make_proposal(make_job()), completion__cached_tokens=2**63), "cached_tokens"),
+        (forge(make_proposal(make_job()), completion__early_tokens=-1), "early_tokens is -1"),
+        (forge(make_proposal(make_job()), completion__early_tokens=10**9), "of a prompt of"),
         (forge(make_proposal(make_job()), completion__model="x" * 201), "model"),
         (forge(Decline(make_job().job.id, 0), length=-1), "length is -1"),
         (forge(Failure(make_job().job.id, ""), detail="x" * 32_769), "detail"),
@@ -270,6 +278,13 @@ def test_a_digest_of_an_earlier_release_is_read() -> None:
     for name in ("capacity", "layers", "fanout", "refused", "declined"):
         del body["digest"][name]
     assert codec.decode(head + json.dumps(body).encode()) == Gossip(make_digest("a", 7))
+
+
+def test_a_proposal_of_an_earlier_release_was_not_read_ahead() -> None:
+    head, body = fields(make_proposal(make_job()))
+    del body["completion"]["cached_tokens"], body["completion"]["early_tokens"]
+    read = codec.decode(head + json.dumps(body).encode())
+    assert read == make_proposal(make_job())
 
 
 def test_a_probe_is_never_put_into_bytes() -> None:

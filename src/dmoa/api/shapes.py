@@ -49,13 +49,14 @@ def outcome(answer: Answer, default: Json | None = None) -> Json:
 
 
 def usage(item: Trace) -> Json:
-    """Sum the tokens of all jobs of a query."""
+    """Sum the tokens of all jobs of a query; cached are those that were read ahead for them."""
     read = sum(each.prompt_tokens for each in item.jobs)
     written = sum(each.completion_tokens for each in item.jobs)
     return {
         "prompt_tokens": read,
         "completion_tokens": written,
         "total_tokens": read + written,
+        "prompt_tokens_details": {"cached_tokens": sum(each.early_tokens for each in item.jobs)},
     }
 
 

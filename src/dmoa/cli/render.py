@@ -197,9 +197,16 @@ def _leaf(job: Visit, excerpt: str) -> Text:
         line.append(f"  {job.completion_tokens} tokens")
     elif job.detail:
         line.append(f"  {plain(job.detail)}")
+    if job.early_tokens:
+        line.append(f"\n{_early(job)} while proposals were written")
     if excerpt:
         line.append(f"\n{excerpt}", style="italic")
     return line
+
+
+def _early(job: Visit) -> str:
+    """Tell how much of its prompt was read before a job was sent."""
+    return f"{job.early_tokens} of {job.prompt_tokens} prompt tokens were read"
 
 
 def _excerpt(text: str, *, end: bool = False) -> str:
@@ -291,5 +298,6 @@ def _line(visit: Visit) -> str:
         return f"{where}: {visit.node} is asked"
     if visit.outcome == "ok":
         tokens = f"{visit.completion_tokens} tokens in {visit.service_seconds:.2f} s"
-        return f"{where}: {visit.node} wrote {tokens}"
+        ahead = f", {_early(visit)} before" if visit.early_tokens else ""
+        return f"{where}: {visit.node} wrote {tokens}{ahead}"
     return f"{where}: {visit.node} {visit.outcome}" + (f", {visit.detail}" if visit.detail else "")

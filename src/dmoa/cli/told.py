@@ -24,6 +24,7 @@ class Visit(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     detail: str = ""
+    early_tokens: int = 0
 
 
 class Draft(msgspec.Struct, frozen=True):

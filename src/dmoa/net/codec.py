@@ -227,6 +227,9 @@ def _check_completion(completion: Completion, limits: Limits) -> None:
     _require(len(completion.model) <= ID_CHARACTERS, "model is too long a name")
     _count("prompt_tokens", completion.prompt_tokens)
     _count("completion_tokens", completion.completion_tokens)
+    _count("cached_tokens", completion.cached_tokens or 0)
+    early, whole = completion.early_tokens, completion.prompt_tokens
+    _require(0 <= early <= whole, f"early_tokens is {early}, of a prompt of {whole}")
 
 
 def _check_digest(digest: Digest) -> None:

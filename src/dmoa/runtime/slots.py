@@ -57,8 +57,8 @@ async def serve(
 
 def _early(completion: Completion, read: int) -> Completion:
     """Say how much of its prompt was read ahead; a backend that lost it knows better."""
-    cached = completion.cached_tokens
-    early = min(read, completion.prompt_tokens if cached is None else cached)
+    whole, cached = completion.prompt_tokens, completion.cached_tokens
+    early = min(read, whole if cached is None else min(cached, whole))
     return replace(completion, early_tokens=early) if early else completion
 
 

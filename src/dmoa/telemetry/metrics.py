@@ -134,6 +134,12 @@ class Metrics:
             "role",
         )
         self._read = self._counter("prompt_tokens", "Tokens the own model read.", "role")
+        self._cached = self._counter(
+            "prompt_tokens_cached", "Of these, those in its cache as their job began.", "role"
+        )
+        self._early = self._counter(
+            "prompt_tokens_early", "Of these, those that were read ahead for their job.", "role"
+        )
         self._written = self._counter("generation_tokens", "Tokens the own model wrote.", "role")
 
     def _begin_at_zero(self) -> None:
@@ -147,7 +153,9 @@ class Metrics:
             for outcome in ("ok", *get_args(FaultCode)):
                 self._jobs.labels(role, origin, outcome)
         for role in ("proposer", "aggregator"):
-            for each in (self._queued, self._service, self._read, self._written):
+            for each in (self._queued, self._service):
+                each.labels(role)
+            for each in (self._read, self._cached, self._early, self._written):
                 each.labels(role)
         for offence in get_args(Offence):
             self._offences.labels(offence)
@@ -212,6 +220,8 @@ class Metrics:
         self._jobs.labels(role, origin, outcome).inc()
         if completion is not None:
             self._read.labels(role).inc(completion.prompt_tokens)
+            self._cached.labels(role).inc(completion.cached_tokens or 0)
+            self._early.labels(role).inc(completion.early_tokens)
             self._written.labels(role).inc(completion.completion_tokens)
 
     def _timed(self, role: Role, queued: float, service: float) -> None:

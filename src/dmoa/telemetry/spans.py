@@ -243,6 +243,7 @@ class Spans:
         attributes["gen_ai.usage.output_tokens"] = sum(
             each.completion_tokens for each in trace.jobs
         )
+        attributes["dmoa.usage.early_tokens"] = sum(each.early_tokens for each in trace.jobs)
         moments = tuple(
             Moment(
                 f"job {visit.outcome}",
@@ -320,9 +321,13 @@ def _of_sampling(sampling: Sampling) -> dict[str, Value]:
 
 
 def _of_completion(completion: Completion) -> dict[str, Value]:
-    return {
+    told: dict[str, Value] = {
         "gen_ai.response.model": completion.model,
         "gen_ai.response.finish_reasons": (completion.finish,),
         "gen_ai.usage.input_tokens": completion.prompt_tokens,
         "gen_ai.usage.output_tokens": completion.completion_tokens,
+        "dmoa.usage.early_tokens": completion.early_tokens,
     }
+    if completion.cached_tokens is not None:
+        told["gen_ai.usage.cache_read.input_tokens"] = completion.cached_tokens
+    return told
