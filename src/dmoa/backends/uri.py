@@ -9,7 +9,8 @@ fake:SECONDS#NAME                    only takes its time; NAME may be left out
 ```
 
 Each may end in settings, `?context=8192&slots=2`; `fake:0.2?cv=0.5&seed=7&crowding=0.3` is
-log-normal, and slower with several jobs at once. `?temperature=0.9&top_p=0.95&seed=7` is how
+log-normal, and slower with several jobs at once, and `prefill=0.005` the seconds that a token of
+a prompt takes. `?temperature=0.9&top_p=0.95&seed=7` is how
 tokens are drawn where a request does not say, the seed giving a repeatable stream of seeds, one
 for each job; `repeat_penalty` is for servers that know it. There is no place for a secret: a key is
 named by its environment variable, `?key_env=NAME`.
@@ -26,6 +27,8 @@ from dmoa.errors import ConfigError
 
 Kind = Literal["smollm2", "llama", "hub", "openai", "fake"]
 Layout = Literal["full", "short"]
+Ahead = Literal["off", "slot", "prefix"]
+"""How prompts are read ahead: not, in a slot of llama.cpp's, or by a server that finds prefixes."""
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHAPE: Final = re.compile(
@@ -39,8 +42,8 @@ _OWN: Final[dict[Kind, tuple[str, ...]]] = {
     "smollm2": _DRAWN,
     "llama": _DRAWN,
     "hub": _DRAWN,
-    "openai": (*_DRAWN, "key_env"),
-    "fake": ("tokens", "fail", "after", "cv", "seed", "crowding"),
+    "openai": (*_DRAWN, "key_env", "ahead"),
+    "fake": ("tokens", "fail", "after", "cv", "seed", "crowding", "prefill", "ahead"),
 }
 RATIO_MAX: Final = 1000
 """Of `cv` and `crowding`: what varies or suffers more tells nobody anything."""
@@ -60,7 +63,7 @@ class BackendUri:
     `target` is a path, a file of a hub, a base URL, or empty; `name` is a model's name
     or a fake's; `stall` and `seconds` are in seconds, the counts in tokens. `cv` is the
     standard deviation of a fake's time over its mean, `crowding` the share by which each
-    further job in service makes a job longer.
+    further job in service makes a job longer, `prefill` the seconds in which it reads a token.
     """
 
     kind: Kind
@@ -81,6 +84,8 @@ class BackendUri:
     cv: float = 0.0
     seed: int | None = None
     crowding: float = 0.0
+    prefill: float = 0.0
+    ahead: Ahead | None = None
     temperature: float | None = None
     top_p: float | None = None
     repeat_penalty: float | None = None
@@ -126,6 +131,8 @@ def parse_uri(text: str) -> BackendUri:
         cv=_ratio(settings, "cv"),
         seed=_seed(settings),
         crowding=_ratio(settings, "crowding"),
+        prefill=_seconds("the backend setting `prefill`", settings.get("prefill", "0")),
+        ahead=_ahead(kind, settings),
         temperature=_share(settings, "temperature", 2.0),
         top_p=_share(settings, "top_p", 1.0),
         repeat_penalty=_share(settings, "repeat_penalty", 2.0),
@@ -258,6 +265,17 @@ def _layout(settings: dict[str, str]) -> Layout | None:
             return layout
         case _:
             raise ConfigError("the backend setting `layout` is `full` or `short`")
+
+
+def _ahead(kind: Kind, settings: dict[str, str]) -> Ahead | None:
+    match settings.get("ahead"):
+        case (None | "off") as ahead:
+            return ahead
+        case ("slot" | "prefix") as ahead if kind == "openai":
+            return ahead
+        case _:
+            ways = "`off`, `slot` or `prefix`" if kind == "openai" else "`off`, or left out"
+            raise ConfigError(f"the backend setting `ahead` is {ways}")
 
 
 def _key_env(settings: dict[str, str]) -> str:
