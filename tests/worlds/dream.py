@@ -24,6 +24,7 @@ from dmoa.sim.services import PerNode
 from dmoa.sim.world import World
 from dmoa.theory.laws import Exponential, Fixed, Law, LogNormal
 
+from .eager import Readers
 from .promises import Life, ended_well, rests
 from .watch import EPSILON, Watch
 
@@ -53,6 +54,8 @@ def draw_world(seed: int) -> World:
     if fair:
         mean, nodes = 0.1, max(nodes, 5)
     named, unlike = places.random() < 0.1, places.random() < 0.2 and not crowded
+    eager = Random(f"{seed}/eager")
+    reads = eager.random() < 0.5
     return World(
         nodes=nodes,
         service=Fixed(mean) if mean == 0.0 or rng.random() < 0.3 else Exponential(mean),
@@ -77,14 +80,20 @@ def draw_world(seed: int) -> World:
             pardon=lives.choice([1.0, 120.0]),
             forgive=foes.choice([2.0, 600.0]),
         ),
-        policy=places.choice([*POLICIES.values()]) if named else draw_live(lives, draw_policy(rng)),
+        policy=draw_eager(
+            eager,
+            places.choice([*POLICIES.values()]) if named else draw_live(lives, draw_policy(rng)),
+            reads=reads,
+        ),
         graph=draw_graph(places, nodes) if places.random() < 0.25 else None,
         links=INSTANT if fair else draw_links(places, nodes),
         services=draw_services(places, nodes, mean, seed) if unlike else None,
         clocks=draw_clocks(foes, nodes) if foes.random() < 0.25 else (),
         liars=draw_liars(foes, nodes, seed) if lying else {},
         trusted=draw_trusted(foes, nodes) if foes.random() < 0.15 else (),
+        reads=reads,
         watch=Watch(),
+        show=Readers(),
         record=True,
     )
 
@@ -184,6 +193,11 @@ def draw_live(rng: Random, policy: Policy) -> Policy:
         learning=rng.random() < 0.5,
     )
     return rng.choice([policy, policy, policy, drawn, drawn, LIVE])
+
+
+def draw_eager(rng: Random, policy: Policy, *, reads: bool) -> Policy:
+    """Draw for whose jobs models that can read ahead do so."""
+    return replace(policy, eager=rng.choice(["own", "own", "all", "off"])) if reads else policy
 
 
 def draw_recipe(rng: Random, *, wary: bool) -> Recipe:

@@ -1,0 +1,159 @@
+"""What must hold of what is read ahead: looked at with every event, effect by effect.
+
+Worked out anew from what an agent was told and wanted, and from its queries, not from its own
+book of what it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dmoa.core.agent import Agent
+from dmoa.core.effects import Deliver, Effect, Fail, Read, Report, Rest, Serve
+from dmoa.core.events import Abandoned, Event, Faltered, Served
+from dmoa.core.job import Job
+from dmoa.core.names import JobId, QueryId
+from dmoa.core.query import Query
+
+
+@dataclass(slots=True)
+class Story:
+    """One query, as far as reading goes.
+
+    `came` are the jobs whose proposals are in, of `layer`, as they are to be read. `read` is what
+    was read last, in the layer `during`, until home's own model is given what follows.
+    """
+
+    layer: int = 0
+    came: list[JobId] = field(default_factory=list)
+    during: int = 0
+    read: Job | None = None
+
+
+@dataclass(slots=True)
+class Desk:
+    """One life: the jobs in service, what is being read, and the queries."""
+
+    busy: set[JobId] = field(default_factory=set)
+    reads: dict[JobId, Read] = field(default_factory=dict)
+    stories: dict[QueryId, Story] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Readers:
+    """All lives (`n1/2`), watched; it counts, so that a test can tell that there was something."""
+
+    desks: dict[str, Desk] = field(default_factory=dict)
+    began: int = 0
+    used: int = 0
+    rested: int = 0
+
+    def __call__(self, agent: Agent, event: Event, effects: Sequence[Effect]) -> None:
+        desk = self.desks.setdefault(f"{agent.node}/{agent._incarnation}", Desk())
+        if isinstance(event, Served | Faltered):
+            desk.busy.discard(event.job)
+        for effect in effects:
+            match effect:
+                case Report():
+                    _reported(agent, desk, effect)
+                case Serve(job=job):
+                    self.used += desk.reads.pop(job.id, None) is not None
+                    desk.busy.add(job.id)
+                    _served(desk, job)
+                case Read():
+                    self.began += 1
+                    _began(agent, desk, effect)
+                case Rest(job=name):
+                    self.rested += 1
+                    assert desk.reads.pop(name, None), f"{name} is to rest, and was not read"
+                case _:
+                    pass
+            if len(desk.busy) + len(desk.reads) > agent.queue.slots:
+                raise AssertionError(f"{[*desk.reads]} are read, beside {desk.busy}")
+        gone = [effect.query for effect in effects if isinstance(effect, Deliver | Fail)]
+        for name in [*gone, event.query] if isinstance(event, Abandoned) else gone:
+            desk.stories.pop(name, None)
+        _as_things_stand(agent, desk)
+
+
+def may_read(agent: Agent) -> bool:
+    """Tell whether anything is read ahead there."""
+    return agent.profile.reads and agent.policy.eager != "off"
+
+
+# -- effect by effect -----------------------------------------------------------------
+
+
+def _reported(agent: Agent, desk: Desk, effect: Report) -> None:
+    """A proposal that came in is the last to be read; home's own is the first, if it still can."""
+    story, visit = desk.stories.setdefault(effect.query, Story()), effect.visit
+    if visit.role != "proposer" or visit.outcome != "ok":
+        return
+    if visit.layer != story.layer:
+        story.layer, story.came = visit.layer, []
+    own, begun = visit.job.endswith(f"/{visit.layer}.0"), story.during == visit.layer
+    first = own and may_read(agent) and not begun
+    story.came.insert(0 if first else len(story.came), visit.job)
+
+
+def _began(agent: Agent, desk: Desk, effect: Read) -> None:
+    job, story = effect.job, desk.stories[effect.job.query]
+    assert may_read(agent), f"{job.id} is read where nothing is to be"
+    assert agent.queue.waiting == 0, f"{job.id} is read while others wait"
+    old, layer = desk.reads.get(job.id), agent._home.queries[job.query].layer
+    again = old is not None and (old.job.proposals, old.follow) == (job.proposals, effect.follow)
+    assert not again, f"{job.id} is read anew for nothing"
+    if story.read is not None and story.during == layer:
+        _goes_on(story.read, job)
+    desk.reads[job.id], story.read, story.during = effect, job, layer
+
+
+def _served(desk: Desk, job: Job) -> None:
+    """What was read for it is how the prompt begins, whoever's reading was broken off since."""
+    story = desk.stories.get(job.query)
+    if story is not None and story.read is not None and job.layer > story.during:
+        _goes_on(story.read, job)
+        story.read = None
+
+
+def _goes_on(old: Job, new: Job) -> None:
+    """What is read later begins with what was read before."""
+    count = len(old.proposals)
+    assert new.proposals[:count] == old.proposals, f"{new.id} reads its proposals in another order"
+    if new.id == old.id:
+        assert (new.role, new.layer, new.turns) == (old.role, old.layer, old.turns)
+        assert (new.sampling, new.options, new.seed) == (old.sampling, old.options, old.seed)
+
+
+# -- after each event -----------------------------------------------------------------
+
+
+def _as_things_stand(agent: Agent, desk: Desk) -> None:
+    """The oldest queries are read for, as far as there are slots, and as far as they came."""
+    queries = agent._home.queries
+    for name, read in desk.reads.items():
+        assert read.job.query in queries, f"{name} is read for nobody"
+        query = queries[read.job.query]
+        assert read.job.layer > query.layer, f"{name} is read, and its layer is over"
+        assert list(read.job.proposals) == [each.completion.text for each in query.fresh]
+        assert set(read.follow) <= query.pending.keys(), f"{name} waits for whoever will not come"
+        assert not query.recipe.trim
+        assert not query.recipe.orders or read.job.role == "ranker", f"{name} is not known so far"
+    for name, query in queries.items():
+        came = desk.stories[name].came if query.fresh else []
+        assert [each.job for each in query.fresh] == came, f"{name} has another order"
+    if may_read(agent):
+        _nothing_is_left_out(agent, desk)
+
+
+def _nothing_is_left_out(agent: Agent, desk: Desk) -> None:
+    reading = {read.job.query for read in desk.reads.values()}
+    free = agent.queue.slots - len(desk.busy) - len(desk.reads)
+    unread: Query | None = None
+    for name, query in agent._home.queries.items():
+        assert name not in reading or unread is None, f"{name} goes before an older query"
+        known = query.fresh and not (query.recipe.orders or query.recipe.trim)
+        if known and name not in reading:
+            unread = query
+    assert unread is None or free == 0, "a slot idles, while something could be read"
