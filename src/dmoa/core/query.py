@@ -210,9 +210,24 @@ class Query:
         return tuple(self.pending) if ends and not self.probing else ()
 
     @property
+    def deepest(self) -> bool:
+        """Tell whether the layer under way is the last one, as things stand."""
+        return self.layer >= min(self.layers, max(self.plan.mixture.layers, 1))
+
+    @property
+    def ranks(self) -> bool:
+        """Tell whether a ranking comes next: more than one proposal will be there."""
+        more = self.probing or min(self.needed, len(self.fresh) + len(self.pending)) > 1
+        return self.recipe.rank and self.deepest and bool(more)
+
+    @property
     def ordered(self) -> bool:
-        """Tell whether what comes next reads the proposals as they came, all of them."""
-        ranked = self.recipe.rank and self.layer == self.layers
+        """Tell whether what comes next reads the proposals as they came, all of them.
+
+        Where they are ordered before, which is only after the layer, nothing can be read ahead;
+        a ranker reads them unordered, unless layers are left out before it.
+        """
+        ranked = self.ranks and self.layer == self.layers
         return not self.recipe.trim and (ranked or not self.recipe.orders)
 
     def ahead(self, reader: Reader, now: float) -> Read | None:
@@ -225,11 +240,11 @@ class Query:
         known, follow = len(self.fresh), self.last
         if not known and not follow:
             return None
-        seat = int(self.recipe.rank and self.layer == self.layers)
-        old = reader.under_way.get(job_name(self.asked.query, self.layer + 1, seat))
+        layer, seat = self.layers + 1 if self.deepest else self.layer + 1, int(self.ranks)
+        old = reader.under_way.get(job_name(self.asked.query, layer, seat))
         if old is not None and len(old.job.proposals) == known and old.follow == follow:
             return old
-        return Read(self._job(self.layer + 1, seat, self.home, self.fresh, now), follow)
+        return Read(self._job(layer, seat, self.home, self.fresh, now), follow)
 
     def _turns(self, node: NodeId) -> tuple[Turn, ...]:
         """Give peers the words of the conversation, and only home what else its turns hold."""
