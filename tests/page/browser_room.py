@@ -26,8 +26,9 @@ from fastapi.responses import Response
 from dmoa.api import page as page_files
 from dmoa.api.feed import FeedStream
 from dmoa.core.digest import Digest
-from dmoa.core.effects import Announce, Effect, Report, Standing, Trace, Visit
+from dmoa.core.effects import Announce, Effect, Read, Report, Rest, Standing, Trace, Visit
 from dmoa.core.events import Received, Woke
+from dmoa.core.job import Job, Sampling
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import Gossip
 from dmoa.core.names import JobId, NodeId, QueryId
@@ -215,7 +216,9 @@ class MadeUp:
             if self.sequence % 5 == 0:
                 asked += 1
                 due += [(now + 0.9 + 0.5 * seat, self._visit(asked, seat)) for seat in range(6)]
-                self.watch.saw(Woke(), [self._report(visit) for _, visit in due[-6:]], now)
+                begun = [self._report(visit) for _, visit in due[-6:]]
+                ends = [Rest(self._next(asked - 1).id)] if asked > 1 else []
+                self.watch.saw(Woke(), [*begun, *ends, Read(self._next(asked))], now)
             for ends, visit in [each for each in due if each[0] <= now]:
                 due.remove((ends, visit))
                 lost = self.dice.random() < 0.15
@@ -226,6 +229,12 @@ class MadeUp:
         layer = 1 + asked % 2
         node = NodeId(f"n{self.dice.randint(2, self.count)}") if seat else self.id
         return Visit(JobId(f"n1/1/{asked % 4}/{layer}.{asked}{seat}"), layer, "proposer", node)
+
+    def _next(self, asked: int) -> Job:
+        """Make up a job whose prompt is read ahead."""
+        query = QueryId(f"n1/1/{asked}")
+        name = JobId(f"{query}/9.0")
+        return Job(name, query, self.id, "aggregator", 9, (), ("secret",), Sampling(), 9.0)
 
     def _report(self, visit: Visit) -> Effect:
         return Report(QueryId(visit.job.rsplit("/", 1)[0]), visit)

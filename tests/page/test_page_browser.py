@@ -228,6 +228,9 @@ def test_sixty_four_nodes_are_drawn(browser: Any, many: tuple[str, MadeUp], shot
     assert eyes.page.locator(".node.barred").count() == 2
     barred = eyes.page.locator(".node.barred .name").all_text_contents()
     assert barred == ["n12", "n33"]
+    eyes.page.locator(".node.home .slots .reads").wait_for()
+    home = eyes.page.locator(".node.home")
+    assert home.get_attribute("aria-label").endswith(", reads ahead for 1 job to come")
     for width, height, theme in ((1280, 960, "dark"), (390, 844, "light")):
         eyes.page.emulate_media(color_scheme=theme)
         eyes.page.set_viewport_size({"width": width, "height": height})

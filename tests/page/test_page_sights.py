@@ -10,7 +10,7 @@ import pytest
 from page_room import SECRET, kinds, nodes, taken, watching
 
 from dmoa.core.digest import Digest
-from dmoa.core.effects import Send
+from dmoa.core.effects import Effect, Read, Rest, Send
 from dmoa.core.events import Faltered, Offended, Received
 from dmoa.core.job import Fault, Job, Sampling, Turn
 from dmoa.core.messages import Decline, Farewell, Gossip, Propose, Withdraw
@@ -29,7 +29,7 @@ def job(home: NodeId = PEER) -> Job:
     return Job(name, QueryId(f"{home}/1/1"), home, "proposer", 1, turns, (SECRET,), Sampling(), 9.0)
 
 
-def seen(event: Received | Faltered | Offended, *effects: Send) -> list[Sight]:
+def seen(event: Received | Faltered | Offended, *effects: Effect) -> list[Sight]:
     return list(sights_of(ME, event, effects, 3.00001))
 
 
@@ -111,6 +111,15 @@ def test_a_job_that_is_declined_was_never_waiting() -> None:
     ]
     waiting = JobSight(3.0, ME, job().id, "waiting", "proposer", 1)
     assert seen(Received(PEER, Propose(job()))) == [waiting]
+
+
+def test_what_a_node_reads_ahead_is_seen_without_a_word_of_it() -> None:
+    shown = seen(Received(OTHER, Farewell()), Read(job(ME)), Rest(job(ME).id))[1:]
+    assert [msgspec.to_builtins(each) for each in shown] == [
+        {"kind": "read", "at": 3.0, "node": "n1", "job": "n1/1/1/1.2"}
+        | {"role": "proposer", "layer": 1, "proposals": 1},
+        {"kind": "rest", "at": 3.0, "node": "n1", "job": "n1/1/1/1.2"},
+    ]
 
 
 def test_who_speaks_for_others_is_not_believed() -> None:

@@ -34,7 +34,7 @@ export class NetworkMap {
       this.draw();
     } else if (sight.kind === "node" && !this.glyphs.has(sight.node)) {
       this.draw();
-    } else if (sight.kind === "node" || sight.kind === "gone") {
+    } else if (["node", "gone", "read", "rest", "job"].includes(sight.kind)) {
       this.show(sight.node);
     } else if (sight.kind === "answered") {
       this.flash(sight.query.split("/", 1)[0]);
@@ -139,7 +139,8 @@ export class NetworkMap {
     const age = presence === "here" ? "" : presence === "gone" ? "gone" : `silent ${Math.round(this.scene.now - node.at)} s`;
     const { slots, length, model } = node;
     const barred = BARRED[node.barred] ?? node.barred;
-    const drawn = [presence, age, barred, load.text, slots, length, model, this.chosen === name, glyph.radius].join();
+    const ahead = presence === "gone" ? 0 : Math.min(slots, this.scene.reads(name));
+    const drawn = [presence, age, barred, load.text, slots, length, ahead, model, this.chosen === name, glyph.radius].join();
     if (glyph.drawn === drawn) return;
     glyph.drawn = drawn;
     const kept = ["node", presence, load.kind, name === this.scene.home && "home", name === this.chosen && "chosen", barred && "barred"];
@@ -152,11 +153,12 @@ export class NetworkMap {
     const small = glyph.radius < 24;
     glyph.rho.setAttribute("y", small ? 3.5 : 3);
     glyph.word.setAttribute("y", 17);
-    drawSlots(glyph, slots, serving);
+    drawSlots(glyph, slots, serving, ahead);
     const full = Math.min(1, waiting / (QUEUE_FULL * slots - slots || 1));
     glyph.queue.setAttribute("stroke-dasharray", `${Math.max(full * 100, waiting ? 6 : 0)} 100`);
     const told = `${name}, ${model || "no model"}, ${[age || "here", barred].filter(Boolean).join(", ")}, rho ${load.text} ${load.word}, ` +
-      `${serving} of ${counted(slots, "slot")} in use, ${waiting} waiting, ${seconds(node.service_time)} per job`;
+      `${serving} of ${counted(slots, "slot")} in use, ${waiting} waiting, ` +
+      `${seconds(node.service_time)} per job${ahead ? `, reads ahead for ${counted(ahead, "job")} to come` : ""}`;
     glyph.node.setAttribute("aria-label", told);
     glyph.told = told;
   }
@@ -281,8 +283,9 @@ function spaced(count, { x, y }, offset) {
   });
 }
 
-// Draws an arc for each slot, those in use filled; a single one where there are very many.
-function drawSlots(glyph, slots, serving) {
+// Draws an arc for each slot, those in use filled, and dotted that in which a prompt is read ahead;
+// a single one where there are very many.
+function drawSlots(glyph, slots, serving, ahead) {
   const arcs = Math.min(slots, SLOTS_DRAWN) === slots ? slots : 1;
   const key = `${arcs}/${glyph.radius}`;
   if (glyph.arcs !== key) {
@@ -295,8 +298,10 @@ function drawSlots(glyph, slots, serving) {
   }
   [...glyph.slots.children].forEach((path, slot) => {
     const full = arcs === slots ? (slot < serving ? 100 : 0) : (100 * serving) / slots;
-    path.setAttribute("stroke-dasharray", `${full} 200`);
-    path.style.visibility = full ? "" : "hidden"; // round ends would leave a dot
+    const reads = arcs === slots && slot >= slots - ahead; // whatever the last digest said
+    path.setAttribute("stroke-dasharray", reads ? "0.1 4.4" : `${full} 200`);
+    path.classList.toggle("reads", reads);
+    path.style.visibility = full || reads ? "" : "hidden"; // round ends would leave a dot
   });
 }
 

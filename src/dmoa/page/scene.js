@@ -22,6 +22,7 @@ export class Scene {
     this.fanoutMax = scene.fanout_max ?? 32;
     this.nodes = new Map();
     this.queries = new Map();
+    this.reading = new Map(); // jobs whose prompts are read ahead, and by whom
     this.past = new Map(Object.entries(scene.past ?? {}));
     this.began = scene.began ?? 0;
     this.over = Boolean(this.origin) && !this.speed && (scene.at ?? 0) > this.began;
@@ -61,8 +62,26 @@ export class Scene {
     if (act) act(this, sight);
   }
 
+  // How many prompts a node reads ahead.
+  reads(name) {
+    let count = 0;
+    for (const node of this.reading.values()) count += node === name;
+    return count;
+  }
+
+  read({ job, node }) {
+    this.reading.set(job, node);
+    if (this.reading.size > QUERIES) this.reading.delete(this.reading.keys().next().value);
+  }
+
+  // Forgets what a node read, as it left or began anew.
+  unread(name) {
+    for (const [job, node] of this.reading) if (node === name) this.reading.delete(job);
+  }
+
   hear(sight) {
     const known = this.nodes.get(sight.node), born = sight.incarnation ?? 0;
+    if (known && known.incarnation < born) this.unread(sight.node);
     const sequence = sight.sequence ?? 0;
     if (known && (known.incarnation > born || (known.incarnation === born && known.sequence > sequence))) return;
     const filled = { ...EMPTY, ...sight, left: false };
@@ -126,9 +145,13 @@ const TAKEN = {
   gone(scene, sight) {
     const node = scene.nodes.get(sight.node);
     if (node) node.left = true;
+    scene.unread(sight.node);
   },
   asked: (scene, sight) => Object.assign(scene.query(sight.query), { layers: sight.layers ?? 0, fanout: sight.fanout ?? 0 }),
   visit: (scene, sight) => scene.query(sight.query).visits.set(sight.job, { ...VISIT, ...sight }),
+  read: (scene, sight) => scene.read(sight),
+  rest: (scene, sight) => scene.reading.delete(sight.job),
+  job: (scene, sight) => { if ((sight.state ?? "waiting") !== "waiting") scene.reading.delete(sight.job); },
   pace(scene, sight) {
     Object.assign(scene, { speed: sight.speed ?? 0, over: !sight.speed, latest: sight.at ?? 0, heard: performance.now() });
   },

@@ -8,7 +8,7 @@ const COLUMNS = [
   ["state", (node, scene) => ({ here: "here", late: `silent ${Math.round(scene.now - node.at)} s`, gone: "gone" })[scene.presence(node)]
     + (node.barred ? `, ${BARRED[node.barred] ?? node.barred}` : "")],
   ["model", (node) => node.model],
-  ["slots", (node) => `${Math.min(node.length, node.slots)} of ${node.slots}`],
+  ["slots", (node, scene) => `${Math.min(node.length, node.slots)} of ${node.slots}${scene.reads(node.node) ? ", reads ahead" : ""}`],
   ["waiting", (node) => `${Math.max(0, node.length - node.slots)}`],
   ["rho", (node) => `${rho(node).text} ${rho(node).word}`],
   ["asked", (node) => rate(node.arrival_rate)],

@@ -88,7 +88,8 @@ export class Tree {
     span(row.work, begun + queued, service);
     const waited = queued >= 0.01 ? `${seconds(queued)} wait, ` : "";
     const times = service || queued ? `${waited}${seconds(service)} work` : "";
-    const words = pending ? `${seconds(ended - visit.sent)}…` : [WORDS[visit.outcome] ?? visit.outcome, times].filter(Boolean).join(", ");
+    const ahead = visit.early_tokens ? `${visit.early_tokens} of ${visit.prompt_tokens} tokens read ahead` : "";
+    const words = pending ? `${seconds(ended - visit.sent)}…` : [WORDS[visit.outcome] ?? visit.outcome, times, ahead].filter(Boolean).join(", ");
     put(row.told, words || seconds(ended - visit.sent));
   }
 

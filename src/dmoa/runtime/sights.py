@@ -19,8 +19,10 @@ from dmoa.core.effects import (
     Deliver,
     Effect,
     Fail,
+    Read,
     Refusal,
     Report,
+    Rest,
     Send,
     Serve,
     Standing,
@@ -151,6 +153,26 @@ class JobSight(Sight, frozen=True, tag="job"):
     state: str = "waiting"
     role: str = ""
     layer: int = 0
+
+
+class ReadSight(Sight, frozen=True, tag="read"):
+    """A node reads the prompt of a job that will come there; so many proposals of it are known.
+
+    It is shown again when there are more, and ends with a `rest`, or when that job is served.
+    """
+
+    node: str = ""
+    job: str = ""
+    role: str = ""
+    layer: int = 0
+    proposals: int = 0
+
+
+class RestSight(Sight, frozen=True, tag="rest"):
+    """A node reads no further for a job."""
+
+    node: str = ""
+    job: str = ""
 
 
 class PaceSight(Sight, frozen=True, tag="pace"):
@@ -311,6 +333,10 @@ def _of_effect(node: NodeId, effect: Effect, now: float) -> Iterator[Sight]:
             yield node_sight(digest, now)
         case Serve(job=job):
             yield _job_sight(node, job, "serving", at)
+        case Read(job=job):
+            yield ReadSight(at, node, job.id, job.role, job.layer, len(job.proposals))
+        case Rest(job=name):
+            yield RestSight(at, node, name)
         case Send(message=Decline(job=name)):
             yield JobSight(at, node, name, "declined")
         case Report(query=query, visit=visit):
