@@ -299,7 +299,9 @@ function drawSlots(glyph, slots, serving, ahead) {
   [...glyph.slots.children].forEach((path, slot) => {
     const full = arcs === slots ? (slot < serving ? 100 : 0) : (100 * serving) / slots;
     const reads = arcs === slots && slot >= slots - ahead; // whatever the last digest said
-    path.setAttribute("stroke-dasharray", reads ? "0.1 4.4" : `${full} 200`);
+    path.setAttribute("stroke-dasharray", reads ? "0.1 8.9" : `${full} 200`);
+    if (reads) path.removeAttribute("pathLength"); // dots are as far apart on every arc
+    else path.setAttribute("pathLength", 100);
     path.classList.toggle("reads", reads);
     path.style.visibility = full || reads ? "" : "hidden"; // round ends would leave a dot
   });
