@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from dmoa.backends.refusals import read_refusal
+from dmoa.backends.refusals import as_object, read_refusal
 from dmoa.core.job import Completion, Finish, Prompt, Turn
 from dmoa.errors import BackendRefusedError, BackendRubbishError
 
@@ -59,10 +59,11 @@ class Choice(msgspec.Struct):
 
 
 class Usage(msgspec.Struct):
-    """Tokens, cached ones included."""
+    """Tokens, cached ones included; the details are a hint, and never make a chunk invalid."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    prompt_tokens_details: object = None
 
 
 class Chunk(msgspec.Struct):
@@ -70,6 +71,7 @@ class Chunk(msgspec.Struct):
 
     choices: list[Choice] | None = None
     usage: Usage | None = None
+    timings: object = None
     error: object = None
     kind: str = msgspec.field(default="", name="object")
     message: str = ""
@@ -83,6 +85,19 @@ def read_chunk(data: str | dict[str, object]) -> Chunk:
         return msgspec.convert(data, Chunk)
     except msgspec.MsgspecError as error:
         raise BackendRubbishError(f"the model's server sent no valid chunk: {error}") from error
+
+
+def read_cached(chunk: Chunk) -> int | None:
+    """Tell how many tokens of the prompt were in the server's cache; None where it does not say.
+
+    OpenAI's counter (vLLM, SGLang and llama.cpp have it too), else llama.cpp's own.
+    """
+    details = chunk.usage.prompt_tokens_details if chunk.usage else None
+    for found, name in ((details, "cached_tokens"), (chunk.timings, "cache_n")):
+        count = as_object(found).get(name)
+        if isinstance(count, int) and count >= 0:
+            return count
+    return None
 
 
 def request_fields(prompt: Prompt) -> dict[str, object]:
@@ -142,6 +157,7 @@ class Assembly:
     texts: list[str] = field(default_factory=list[str])
     thought: bool = False
     usage: Usage | None = None
+    cached: int | None = None
     calls: dict[int, _Call] = field(default_factory=dict[int, _Call])
 
     def take(self, chunk: Chunk) -> str:
@@ -151,6 +167,8 @@ class Assembly:
         if chunk.kind == "error":
             raise read_refusal(0, {"message": chunk.message}, who=self.who)
         self.usage = chunk.usage or self.usage
+        cached = read_cached(chunk)
+        self.cached = self.cached if cached is None else cached
         for choice in chunk.choices or ():
             if choice.index == 0:
                 return self._choice(choice)
@@ -202,6 +220,7 @@ class Assembly:
             or max(len(self.texts), len(text.encode()) // _BYTES_PER_TOKEN),
             finish=finish,
             tool_calls=self._tool_calls(),
+            cached_tokens=self.cached,
         )
 
     def _empty(self) -> BackendRubbishError:

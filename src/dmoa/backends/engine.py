@@ -9,7 +9,8 @@ The one place that touches `xllamacpp`, and its sharp edges:
 - A call is cancelled by what its callback returns, and the callback comes once per token,
   and once per batch of the prompt where progress is asked for.
 - An HTTP server always listens. On a Unix socket in a private directory nobody else
-  reaches it; Windows has none, so there it asks for a key that nobody knows.
+  reaches it; Windows has none, so there it asks for a key that nobody knows. It is the only
+  way to what a chat template makes of a chat (`Engine.render`).
 - Loading holds the interpreter's lock: for that long (0.7 s for the embedded model)
   the event loop stands still, whichever thread loads.
 """
@@ -19,10 +20,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import http.client
 import importlib
+import json
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -47,7 +51,14 @@ Chunk = dict[str, object]
 class _Server(Protocol):
     """What is used of `xllamacpp.Server`; chunks stop when the callback returns True."""
 
+    @property
+    def listening_address(self) -> str: ...
+
     def handle_chat_completions(
+        self, request: dict[str, object], callback: Callable[[Chunk], bool], /
+    ) -> object: ...
+
+    def handle_completions(
         self, request: dict[str, object], callback: Callable[[Chunk], bool], /
     ) -> object: ...
 
@@ -78,7 +89,10 @@ def load_library() -> _Library:
 
 
 class Call:
-    """One call under way; its chunks and its end are told to the loop that made it."""
+    """One call under way; its chunks and its end are told to the loop that made it.
+
+    A request with `messages` is a chat; one with a `prompt` is text that is to go on.
+    """
 
     def __init__(self, server: _Server, request: dict[str, object]) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -109,7 +123,10 @@ class Call:
         end: BackendError | None = None
         try:
             if self._server is not None and not self._cancelled.is_set():
-                self._server.handle_chat_completions(self._request, self._hear)
+                if "prompt" in self._request:
+                    self._server.handle_completions(self._request, self._hear)
+                else:
+                    self._server.handle_chat_completions(self._request, self._hear)
         except (ValueError, TypeError, RuntimeError) as error:  # how it refuses a request
             end = BackendRefusedError(f"the model refused: {error}")
         except Exception as error:  # noqa: BLE001 - carried to the loop, and raised there
@@ -155,8 +172,9 @@ class Engine:
         params.cpuparams_batch.n_threads = max(threads, cores())
         params.verbosity, params.ui, params.endpoint_slots = -1, False, False
         params.cache_ram_mib = _CACHE_MIB
+        self._key = secrets.token_hex()
         if sys.platform == "win32":
-            params.api_keys = [secrets.token_hex()]
+            params.api_keys, params.hostnames, params.port = [self._key], ["127.0.0.1"], 0
         else:
             params.hostnames = [str(self._directory / "s.sock")]  # the ending makes it a path
         try:
@@ -178,6 +196,29 @@ class Engine:
         call.thread.start()
         return call
 
+    def render(self, request: dict[str, object]) -> str:
+        """Tell what text the chat template makes of a chat's request; blocks for milliseconds.
+
+        The very text that a `call` with that request reads. BackendRefusedError where there is
+        none, BackendUnavailableError where the model does not answer.
+        """
+        server = self._server  # is kept alive until it has answered
+        if server is None:
+            raise BackendUnavailableError("the embedded model is closed")
+        with contextlib.closing(_connection(server.listening_address)) as connection:
+            headers = {"content-type": "application/json", "authorization": f"Bearer {self._key}"}
+            try:
+                connection.request("POST", "/apply-template", json.dumps(request), headers)
+                response = connection.getresponse()
+                body = response.read()
+            except (OSError, http.client.HTTPException) as error:
+                raise BackendUnavailableError(
+                    f"the embedded model does not render: {error!r}"
+                ) from error
+        if response.status != http.client.OK:
+            raise BackendRefusedError(f"the chat template refused: status {response.status}")
+        return _rendered(body)
+
     def close(self, patience: float = STOP_SECONDS) -> None:
         """Cancel all calls, wait for them, and let go of the model; blocks."""
         calls = list(self._calls)
@@ -187,6 +228,30 @@ class Engine:
             call.thread.join(patience)
         self._server = None
         self._erase()
+
+
+def _connection(address: str) -> http.client.HTTPConnection:
+    """Reach the server where it listens: `unix:///path` or `http://host:port`."""
+    scheme, _, place = address.partition("://")
+    if scheme != "unix":
+        return http.client.HTTPConnection(place, timeout=STOP_SECONDS)
+    connection = http.client.HTTPConnection("localhost", timeout=STOP_SECONDS)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(STOP_SECONDS)
+    try:
+        connection.sock.connect(place)
+    except OSError as error:
+        connection.close()
+        raise BackendUnavailableError(f"the embedded model does not listen: {error}") from error
+    return connection
+
+
+def _rendered(body: bytes) -> str:
+    """Take the text out of what the server answers."""
+    try:
+        return str(json.loads(body)["prompt"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackendRefusedError("the chat template rendered nothing") from error
 
 
 def _private_directory() -> Path:

@@ -12,7 +12,9 @@ from typing import Final
 from dmoa.backends.chat import Assembly, read_chunk, request_fields
 from dmoa.backends.engine import STOP_SECONDS, Call, Engine, cores
 from dmoa.backends.gguf import Header, read_header
+from dmoa.backends.heads import Heads
 from dmoa.backends.hub import ensure_file
+from dmoa.backends.places import Places
 from dmoa.backends.uri import BackendUri
 from dmoa.backends.weights import MODEL, ensure_weights
 from dmoa.core.job import Completion, Profile, Prompt, Turn
@@ -40,6 +42,8 @@ _LARGE: Final[dict[str, dict[str, object]]] = {
     "ranker": {},
     "aggregator": {},
 }
+# With progress a call can be cancelled while it reads.
+_STREAMED: Final = {"stream": True, "return_progress": True}
 
 
 class LlamaBackend:
@@ -56,7 +60,8 @@ class LlamaBackend:
         self._stall = uri.stall or _STALL
         self._engine: Engine | None = None
         self._profile = Profile(model=MODEL)
-        self._free = asyncio.Semaphore(1)
+        self._places = Places(1)
+        self._heads = Heads(self._render)
         self._dice = random.Random(uri.seed)
 
     @property
@@ -69,7 +74,7 @@ class LlamaBackend:
         path = await asyncio.to_thread(self._path)
         header = await asyncio.to_thread(read_header, path)
         self._profile = make_profile(self._uri, path, header)
-        self._free = asyncio.Semaphore(self._profile.slots)
+        self._places = Places(self._profile.slots)
         self._engine = await asyncio.to_thread(
             Engine,
             path,
@@ -88,6 +93,33 @@ class LlamaBackend:
         """Stream the completion of a prompt."""
         return self._generate(prompt)
 
+    async def read(self, prompt: Prompt) -> int:
+        """Read an open prompt up to the end of its open turn; tells how many tokens that is.
+
+        BackendUnavailableError where no slot is free at once, BackendRefusedError where the chat
+        template does not keep the text as it is. Cancelled, it ends once the model has stopped.
+        """
+        head = await self._heads.find(prompt)
+        if not self._places.free:
+            raise BackendUnavailableError("no slot of the model is free to read ahead")
+        text = head + prompt.turns[prompt.open or 0].content
+        assembly = Assembly(prompt, self._profile.model, who="the model")
+        call = await self._call(prompt, {"prompt": text, "n_predict": 0, **_STREAMED})
+        try:
+            while (chunk := await self._next(call)) is not None:
+                assembly.take(read_chunk(chunk))
+        finally:
+            await call.stop(min(STOP_SECONDS, self._stall))
+        if assembly.usage is None:
+            raise BackendUnavailableError("the model was stopped in the middle")
+        return assembly.usage.prompt_tokens or 0
+
+    async def _render(self, prompt: Prompt) -> str:
+        """Tell what text the model reads for a prompt."""
+        if self._engine is None:
+            raise BackendUnavailableError("the embedded model is not open")
+        return await asyncio.to_thread(self._engine.render, self._chat(prompt))
+
     def _path(self) -> Path:
         match self._uri.kind:
             case "smollm2":
@@ -99,7 +131,7 @@ class LlamaBackend:
 
     async def _generate(self, prompt: Prompt) -> AsyncGenerator[str | Completion, None]:
         assembly = Assembly(prompt, self._profile.model, who="the model")
-        call = await self._call(self._request(prompt))
+        call = await self._call(prompt, self._request(prompt))
         try:
             while (chunk := await self._next(call)) is not None:
                 text = assembly.take(read_chunk(chunk))
@@ -111,24 +143,24 @@ class LlamaBackend:
             raise BackendUnavailableError("the model was stopped in the middle")
         yield assembly.completion()
 
-    async def _call(self, request: dict[str, object]) -> Call:
+    async def _call(self, prompt: Prompt, request: dict[str, object]) -> Call:
         """Start a call in a free slot; the slot is free again when the model has stopped."""
-        engine, free = self._engine, self._free
+        engine, places = self._engine, self._places
         if engine is None:
             raise BackendUnavailableError("the embedded model is not open")
         try:
             async with asyncio.timeout(self._stall):
-                await free.acquire()
+                place = await places.take(prompt)
         except TimeoutError:
             raise BackendTimeoutError(
                 f"no slot of the model became free within {self._stall:g} s"
             ) from None
         try:
-            call = engine.call(request)
+            call = engine.call({**request, "id_slot": place.number})
         except BaseException:
-            free.release()
+            places.give(place)
             raise
-        call.ended.add_done_callback(lambda _: free.release())
+        call.ended.add_done_callback(lambda _: places.give(place))
         return call
 
     async def _next(self, call: Call) -> dict[str, object] | None:
@@ -142,18 +174,19 @@ class LlamaBackend:
             ) from None
 
     def _request(self, prompt: Prompt) -> dict[str, object]:
+        return {
+            "seed": self._dice.randrange(_SEEDS - 1),  # the last one means none
+            **self._chat(prompt),
+            **_STREAMED,
+            "stream_options": {"include_usage": True},
+        }
+
+    def _chat(self, prompt: Prompt) -> dict[str, object]:
+        """Make the fields of a request that say what is asked, and how."""
         style = _SMALL if self._profile.layout == "short" else _LARGE
         if not any(turn.role in ("system", "developer") for turn in prompt.turns):
             prompt = replace(prompt, turns=(Turn("system", SYSTEM), *prompt.turns))
-        return {
-            "seed": self._dice.randrange(_SEEDS - 1),  # the last one means none
-            **style[prompt.role],
-            **self._uri.drawn,
-            **request_fields(prompt),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "return_progress": True,  # so that a call can be cancelled while it reads
-        }
+        return {**style[prompt.role], **self._uri.drawn, **request_fields(prompt)}
 
 
 def usual_threads(header: Header, cores: int) -> int:
@@ -183,4 +216,5 @@ def make_profile(uri: BackendUri, path: Path, header: Header) -> Profile:
         proposal_tokens=uri.proposal or (128 if small else 512),
         answer_tokens=uri.answer or (256 if small else 1024),
         layout=uri.layout or ("short" if small else "full"),
+        reads=True,
     )
