@@ -53,11 +53,13 @@ class Readers:
         desk = self.desks.setdefault(f"{agent.node}/{agent._incarnation}", Desk())
         if isinstance(event, Served | Faltered):
             desk.busy.discard(event.job)
+        last: Effect | None = None
         for effect in effects:
             match effect:
                 case Report():
                     _reported(agent, desk, effect)
                 case Serve(job=job):
+                    assert last != Rest(job.id), f"{job.id} begins, and what was read is given up"
                     self.used += desk.reads.pop(job.id, None) is not None
                     desk.busy.add(job.id)
                     _served(desk, job)
@@ -69,6 +71,7 @@ class Readers:
                     assert desk.reads.pop(name, None), f"{name} is to rest, and was not read"
                 case _:
                     pass
+            last = effect
             if len(desk.busy) + len(desk.reads) > agent.queue.slots:
                 raise AssertionError(f"{[*desk.reads]} are read, beside {desk.busy}")
         gone = [effect.query for effect in effects if isinstance(effect, Deliver | Fail)]
@@ -91,7 +94,7 @@ def _reported(agent: Agent, desk: Desk, effect: Report) -> None:
     if visit.role != "proposer" or visit.outcome != "ok":
         return
     if visit.layer != story.layer:
-        story.layer, story.came = visit.layer, []
+        story.layer, story.came, story.read = visit.layer, [], None
     own, begun = visit.job.endswith(f"/{visit.layer}.0"), story.during == visit.layer
     first = own and may_read(agent) and not begun
     story.came.insert(0 if first else len(story.came), visit.job)
