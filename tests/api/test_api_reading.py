@@ -44,9 +44,11 @@ async def reading(
         name: FakeBackend(name, seconds=seconds, prefill=0.002)
         for name, seconds in (("n1", 1.0), ("n2", 1.5), ("n3", slow))
     }
-    async with opened("n1", "n2", "n3", fakes=fakes, policy=policy) as room:
-        async with in_process(room.home) as http:
-            yield room, http
+    async with (
+        opened("n1", "n2", "n3", fakes=fakes, policy=policy) as room,
+        in_process(room.home) as http,
+    ):
+        yield room, http
 
 
 def last_of(answer: dict[str, Any]) -> dict[str, Any]:

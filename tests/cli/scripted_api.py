@@ -25,6 +25,7 @@ VISIT = {
     "prompt_tokens": 0,
     "completion_tokens": 0,
     "detail": "",
+    "early_tokens": 0,
 }
 DONE = (
     VISIT
@@ -32,7 +33,11 @@ DONE = (
     | {"completion_tokens": 7}
 )
 LOST = VISIT | {"job": "n1/0/1/1.1", "node": "n3", "outcome": "lost", "detail": "it died"}
-LAST = DONE | {"job": "n1/0/1/2.0", "layer": 2, "role": "aggregator", "node": "n1"}
+LAST = (
+    DONE
+    | {"job": "n1/0/1/2.0", "layer": 2, "role": "aggregator", "node": "n1"}
+    | {"prompt_tokens": 187, "early_tokens": 112}
+)
 TRACE = {
     "query": "n1/0/1",
     "home": "n1",

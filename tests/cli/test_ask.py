@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from scripted_api import TRACE, Dmoa, ScriptedNode, answered, chunk, refused, sse
+from scripted_api import LAST, TRACE, Dmoa, ScriptedNode, answered, chunk, refused, sse
 
 
 def test_the_answer_is_on_stdout_and_the_talk_on_stderr(dmoa: Dmoa, node: ScriptedNode) -> None:
@@ -24,6 +24,18 @@ def test_the_answer_is_on_stdout_and_the_talk_on_stderr(dmoa: Dmoa, node: Script
     assert body["stream"] is True
     assert body["messages"] == [{"role": "user", "content": "Why?"}]
     assert body["dmoa"] == {"layers": 1, "fanout": 3}
+
+
+def test_what_was_read_ahead_is_told_behind_the_answer(dmoa: Dmoa, node: ScriptedNode) -> None:
+    asked = chunk(dmoa={"progress": LAST | {"outcome": "pending", "early_tokens": 0}})
+    end = (chunk(dmoa={"progress": LAST}), chunk(finish="stop", dmoa=TRACE | {"degraded": []}))
+    node.chats(sse(asked, chunk("So."), *end))
+    result = dmoa("ask", "Why?")
+    assert result.stdout == "So.\n"
+    assert result.stderr.splitlines() == [
+        "aggregation: n1 is asked",
+        "aggregation: n1 wrote 7 tokens in 1.50 s, 112 of 187 prompt tokens were read before",
+    ]
 
 
 def test_the_prompt_can_come_from_stdin_and_any_model_be_asked(

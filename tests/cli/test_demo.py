@@ -93,6 +93,7 @@ def test_the_answer_and_the_tree_are_shown(demo: Demo, pids: Callable[[], list[i
         'query "Why?"  M=1, k=1',
         "├── aggregation",
         "│   └── n1  tiny  ok  queued 0.25 s  service 1.50 s  7 tokens",
+        "│       112 of 187 prompt tokens were read while proposals were written",
         "└── answered by n1 after 3.25 s, 1 job",
     ]
     assert "3 nodes start on this machine\n" in talk
