@@ -211,8 +211,11 @@ def render_ahead(job: Job, profile: Profile, limits: Limits, writing: str = "") 
     whole words are taken. As far as it goes the text is that of the job as it will be rendered,
     unless all that comes does not fit the context: then some of the end differs.
     """
+    writing = cut_bytes(writing, limits.proposal_bytes)
     words = writing[: max(writing.rfind(" "), writing.rfind("\n"), 0)].rstrip()
     proposals = (*job.proposals, words) if words else job.proposals
+    if not proposals:
+        return None
     prompt = render(replace(job, proposals=proposals), profile, limits, opened=True)
     return None if prompt.open is None or prompt.unread else prompt
 
