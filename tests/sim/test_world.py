@@ -186,7 +186,7 @@ def test_faults_do_not_reshuffle_the_services() -> None:
     def draws(faults: Faults, links: Links) -> list[float]:
         world = World(3, Exponential(1.0), seed=1, faults=faults, links=links)
         world.ask(NodeId("n1"), Mixture(0, 0))
-        return [world._times.seconds(0, job_of("n1/1/1/1.0")) for _ in range(5)]
+        return [world._models.times.seconds(0, job_of("n1/1/1/1.0")) for _ in range(5)]
 
     calm = draws(CALM, Links())
     assert draws(Faults(loss=0.5, delay=1.0, doubling=0.5), Links()) == calm

@@ -25,17 +25,25 @@ class Costs:
     """How long the kinds of jobs take, in multiples of a node's service time.
 
     Proposals of layer 1, those of later layers (which read proposals as well), and the
-    aggregation. The paper takes all as equal.
+    aggregation. The paper takes all as equal. `overlap` is the share of a job that reads
+    proposals which is reading them: what can be hidden where home's own model reads them while
+    its slot is free and the layer goes on (`core/reading.py`). 0 is a model that does not.
     """
 
     first: float = 1.0
     later: float = 1.0
     aggregation: float = 1.0
+    overlap: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no duration."""
+        """Refuse what is no duration, and no share of one."""
         for name in ("first", "later", "aggregation"):
             _positive(f"the cost of {name}", getattr(self, name))
+        if not 0.0 <= self.overlap < 1.0:
+            raise NetworkShapeError(
+                f"the overlap cannot be {self.overlap:g}",
+                hint="it is the share of an aggregation that is reading: from 0 to below 1",
+            )
 
     def of(self, layer: int, layers: int) -> float:
         """Tell the cost of a job of one layer (from 1; the aggregation is layer M+1)."""

@@ -150,6 +150,7 @@ POLICIES: dict[str, Policy] = {
     "quorum": Policy(missing=1),
     "bounded": Policy(order="later", choice="loaded", retries=1, peer_jobs=5, own_queries=10),
     "adaptive": Policy(order="later", choice="loaded", adaptive=True),
+    "eager": Policy(eager="own"),
     "steady": STEADY,
     "live": LIVE,
 }

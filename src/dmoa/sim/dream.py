@@ -143,6 +143,7 @@ def _world_of(  # noqa: PLR0913, PLR0917  (the setting, and what it is not said 
         graph=network.graph,
         links=links,
         services=Numbered(service(setting), number),
+        overlap=network.costs.overlap,
         **how,
     )
     agents = world.agents.values()

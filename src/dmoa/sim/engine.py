@@ -19,7 +19,7 @@ from dmoa.sim import kernel, kernel_state, lindley
 from dmoa.sim.arrivals import Homes, Times, Window, chunks, window
 from dmoa.sim.kernel import CROWDED, MORE
 from dmoa.sim.kernel_heap import ORDERS_MAX
-from dmoa.sim.kernel_rules import check_policy, rules_of
+from dmoa.sim.kernel_rules import check_setting, rules_of
 from dmoa.sim.kernel_state import DONE, OUT
 from dmoa.sim.outcome import Outcome
 from dmoa.sim.setting import Setting
@@ -63,10 +63,10 @@ def simulate(  # noqa: PLR0913  (what to do, and whom to tell)
 
     `engine` "auto" is the shortcut where it is exact, else the kernel. `compiled` True wants
     numba, False plain Python, None the quicker of them. `clock` tells CPU seconds. UsageError
-    where the policy goes by what agents measure (`Policy.lives`): `dream` simulates it.
+    where only agents can live through it (`Setting.lives`): `dream` simulates it.
     """
     began = clock()
-    check_policy(setting.policy)
+    check_setting(setting)
     if setting.queries * setting.mixture.visits > JOBS_MAX:
         raise UsageError(f"a run has {JOBS_MAX:.0e} jobs at most", hint="ask for fewer queries")
     kept: list[Times] = []

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from dmoa.core.policy import CANDIDATES, ORDERS, Policy, ladder
+from dmoa.core.policy import CANDIDATES, ORDERS, ladder
 from dmoa.errors import UsageError
 from dmoa.sim.arrivals import Window
 from dmoa.sim.draws import PEERS, RETRIES_MAX, RETRY, SEATS_MAX, fold, toss, unit_service
@@ -53,13 +53,15 @@ class Rules(NamedTuple):
     shapes: Ints
 
 
-def check_policy(policy: Policy) -> None:
-    """Refuse a policy that only agents can follow (UsageError)."""
-    if policy.lives:
+def check_setting(setting: Setting) -> None:
+    """Refuse what only agents can live through (UsageError)."""
+    hint = "leave the engine to auto, or take the world"
+    if setting.policy.lives:
         raise UsageError(
-            "the policy goes by what agents measure, and only agents can follow it",
-            hint="leave the engine to auto, or take the world",
+            "the policy goes by what agents measure, and only agents can follow it", hint=hint
         )
+    if setting.overlaps:
+        raise UsageError("only agents read ahead, and the policy is eager", hint=hint)
 
 
 def ints(values: Sequence[int], *, arrays: bool) -> Ints:
@@ -90,7 +92,7 @@ def longer(values: Any, more: int) -> Any:
 
 def rules_of(setting: Setting, counted: Window, *, arrays: bool) -> Rules:
     """Write a setting as numbers."""
-    check_policy(setting.policy)
+    check_setting(setting)
     network, mixture, policy = setting.network, setting.mixture, setting.policy
     width = 1 + mixture.fanout + policy.spare + policy.retries
     if width > (RETRIES_MAX if policy.retries else SEATS_MAX):

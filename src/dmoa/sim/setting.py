@@ -102,3 +102,13 @@ class Setting:
             beyond = [home for home in self.arrivals.homes if not 0 <= home < self.network.nodes]
             if beyond:
                 raise LawError(f"the trace asks node {beyond[0] + 1}, who is not there")
+
+    @property
+    def overlaps(self) -> bool:
+        """Tell whether something is read ahead, and saves time."""
+        return self.policy.eager != "off" and self.network.costs.overlap > 0.0
+
+    @property
+    def lives(self) -> bool:
+        """Tell whether only agents can live through it, and no fast engine."""
+        return self.policy.lives or self.overlaps

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
 from random import Random
-from typing import Literal, assert_never
+from typing import assert_never
 
 from dmoa.core.agent import Agent
 from dmoa.core.effects import (
@@ -41,7 +41,7 @@ from dmoa.core.events import (
     Woke,
 )
 from dmoa.core.history import Record, fingerprint
-from dmoa.core.job import Completion, Fault, FaultCode, Profile, Turn
+from dmoa.core.job import Fault, Profile, Turn
 from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import Farewell, Gossip, Message, Propose
 from dmoa.core.mixture import Mixture
@@ -51,16 +51,10 @@ from dmoa.core.recipe import PAPER_RECIPE, Recipe
 from dmoa.sim.faults import CALM, Clock, Faults
 from dmoa.sim.liars import Liar
 from dmoa.sim.links import INSTANT, Carrier, Links
+from dmoa.sim.models import Models
 from dmoa.sim.services import Alike, Services
 from dmoa.theory.laws import Law
 
-_BREAKS: tuple[FaultCode | Literal["empty"], ...] = (
-    "unavailable",
-    "rubbish",
-    "timeout",
-    "too_long",
-    "empty",
-)
 _SERVICE_ENDS = (Served, Faltered)
 _WOKE = Woke()
 _AT_ONCE = (0.0,)
@@ -83,11 +77,12 @@ class World:
     """Agents, links and models on virtual time.
 
     Nodes are named n1, n2 and so on; where they are numbered, it is from 0. `service` is the
-    law of all jobs, unless `services` tell how long each takes. `slots` may be one for each
-    node. `graph` lists for each node the peers that it knows: only their digests reach it;
-    None lets everybody know everybody. `clocks` are those of the nodes, which are else all right;
-    `liars` lie, by their number; `trusted` are for each node the peers that it may ask. `reads`
-    tells whether models can read ahead, where the policy has it.
+    law of all jobs, unless `services` tell how long each takes. With an `overlap` that share of
+    a job that reads proposals can be read ahead (`sim/models.py`), where the policy has it; with
+    `reads` alone it is, and saves nothing. `slots` may be one for each node. `graph` lists for
+    each node the peers that it knows: only their digests reach it; None lets everybody know
+    everybody. `clocks` are those of the nodes, which are else all right; `liars` lie, by their
+    number; `trusted` are for each node the peers that it may ask.
     `watch` is told every agent and event after it happened, `show` with what the agent wanted,
     `heed` when a query ended, which then is not kept in `queries` any more. With `record`,
     each life of each node keeps its history. `events` counts what agents were told, `served`
@@ -109,6 +104,7 @@ class World:
     liars: Mapping[int, Liar] = field(default_factory=dict[int, Liar])
     trusted: Sequence[tuple[NodeId, ...]] = ()
     reads: bool = False
+    overlap: float = 0.0
     mind: Callable[..., Agent] = Agent
     heed: Callable[[QueryId, End], None] | None = None
     watch: Callable[[Agent, Event], None] | None = None
@@ -134,17 +130,17 @@ class World:
     _knowing: dict[NodeId, tuple[NodeId, ...]] = field(
         default_factory=dict[NodeId, tuple[NodeId, ...]], init=False
     )
-    _times: Services = field(init=False)
     _carrier: Carrier | None = field(init=False)
-    _models: Random = field(init=False)
+    _models: Models = field(init=False)
     _rumours: Random = field(init=False)
 
     def __post_init__(self) -> None:
         """Bring every agent to life at time 0, already knowing the others of its graph."""
         links = self.faults.over(self.links)
         self._carrier = None if links == INSTANT else Carrier(links, self.seed)
-        self._times = self.services or Alike(self.service, Random(f"{self.seed}/services"))
-        self._models = Random(f"{self.seed}/models")
+        times = self.services or Alike(self.service, Random(f"{self.seed}/services"))
+        dice = Random(f"{self.seed}/models")
+        self._models = Models(times, self.faults, dice, self.overlap)
         self._rumours = Random(f"{self.seed}/rumours")
         self._numbers = {NodeId(f"n{number + 1}"): number for number in range(self.nodes)}
         names = list(self._numbers)
@@ -179,7 +175,7 @@ class World:
         node, incarnation = life.split("/")
         return self.mind(
             NodeId(node),
-            Profile("law", slots=self._slots(self._numbers[NodeId(node)]), reads=self.reads),
+            self._profile(self._numbers[NodeId(node)]),
             rng=Random(f"{self.seed}/{life}"),
             now=self.births[life],
             incarnation=int(incarnation),
@@ -197,14 +193,16 @@ class World:
         """Tell what the clock of a node shows now (seconds)."""
         return self.clocks[self._numbers[node]].shows(self.now) if self.clocks else self.now
 
-    def _slots(self, number: int) -> int:
-        return self.slots if isinstance(self.slots, int) else self.slots[number]
+    def _profile(self, number: int) -> Profile:
+        slots = self.slots if isinstance(self.slots, int) else self.slots[number]
+        return Profile("law", slots=slots, reads=self.reads or self.overlap > 0.0)
 
     def crash(self, node: NodeId) -> None:
         """Take a node out, with all it knew; its own queries have no home any more."""
         del self.agents[node]
         self._awake.pop(node, None)
         self._working = {work for work in self._working if work[0] != node}
+        self._models.reading.crash(node)
         for name, end in self.queries.items():
             if name.startswith(f"{node}/") and end.ended is None:
                 end.orphaned = True
@@ -237,6 +235,7 @@ class World:
         if node in self.agents and end is not None and end.ended is None:
             end.abandoned = True
             self._tell(self.agents[node], Abandoned(query))
+            self._models.reading.forget(query)
 
     def run(self, until: float) -> None:
         """Let time pass up to `until` seconds."""
@@ -314,8 +313,10 @@ class World:
 
     def _do(self, agent: Agent, effect: Effect) -> None:
         match effect:
-            case Report() | Read() | Rest():
+            case Report():
                 pass
+            case Read() | Rest():
+                self._models.read(agent.node, effect, self.now)
             case Send():
                 self._carry(agent.node, effect.to, effect.message)
             case Serve():
@@ -323,10 +324,7 @@ class World:
             case Cancel():
                 self._stop(agent.node, effect.job)
             case Announce():
-                gossip = Gossip(effect.digest)
-                for peer in self._knowing[agent.node]:
-                    if peer in self.agents:
-                        self._gossip(agent.node, peer, gossip)
+                self._gossip(agent.node, Gossip(effect.digest))
             case Deliver():
                 self._end(effect.query, effect.answer)
             case Fail():
@@ -335,6 +333,7 @@ class World:
                 assert_never(effect)
 
     def _end(self, query: QueryId, result: Answer | Refusal) -> None:
+        self._models.reading.forget(query)
         end = self.queries[query]
         end.ends += 1
         end.ended, end.result = self.now, result
@@ -342,11 +341,13 @@ class World:
             del self.queries[query]
             self.heed(query, end)
 
-    def _gossip(self, sender: NodeId, to: NodeId, gossip: Gossip) -> None:
-        """Carry a digest, and now and then a false hint that its sender left."""
-        if self.faults.rumours and self._rumours.random() < self.faults.rumours:
-            self._schedule(self.now, to, Received(sender, Farewell()))
-        self._carry(sender, to, gossip)
+    def _gossip(self, sender: NodeId, gossip: Gossip) -> None:
+        """Carry a digest to all who know the sender, and now and then a false hint that it left."""
+        for to in self._knowing[sender]:
+            if to in self.agents:
+                if self.faults.rumours and self._rumours.random() < self.faults.rumours:
+                    self._schedule(self.now, to, Received(sender, Farewell()))
+                self._carry(sender, to, gossip)
 
     def _carry(self, sender: NodeId, to: NodeId, message: Message) -> None:
         """Carry a message, or what its sender makes of it where that is a liar."""
@@ -378,18 +379,12 @@ class World:
         work = (node, life, effect.job.id)
         assert work not in self._working, "a job is served twice at once"
         self._working.add(work)
-        seconds = self._times.seconds(self._numbers[node], effect.job)
-        broken = self.faults.broken and self._models.random() < self.faults.broken
-        code = self._models.choice(_BREAKS) if broken else None
-        text = "" if code == "empty" else f"{node} says {seconds:.6f}"
-        outcome: Event = Served(effect.job.id, Completion(text, "law", 10, 10))
-        if code is not None and code != "empty":
-            outcome = Faltered(effect.job.id, Fault(code))
+        seconds, outcome = self._models.serve(node, self._numbers[node], effect, self.now)
         self._schedule(self.now + seconds, node, outcome, life)
 
     def _stop(self, node: NodeId, job: JobId) -> None:
         """Stop a service at once, unless it is deaf; its scheduled end then finds it gone."""
-        if self.faults.deaf and self._models.random() < self.faults.deaf:
+        if self._models.deaf():
             return
         life = self._lives[node]
         self._schedule(self.now, node, Faltered(job, Fault("stopped")), life)

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
+from dmoa.core.network import Costs
 from dmoa.errors import UsageError
 from dmoa.sim.outcome import Outcome
 from dmoa.sim.setting import Bursts, Recorded, Setting
@@ -50,7 +51,7 @@ def told(setting: Setting) -> dict[str, Any]:
             "arrival_rates": _short(network.arrival_rates),
             "service_times": _short(network.service_times),
             "slots": _short(network.slots),
-            "costs": asdict(network.costs),
+            "costs": _costs(network.costs),
             "graph": graph if len(flat) <= TOLD else _digest(graph),
         },
         "mixture": asdict(setting.mixture),
@@ -193,6 +194,14 @@ class Ledger:
         return UsageError(
             f"{self.file}, line {number}: is no run of dmoa", hint="name another file"
         )
+
+
+def _costs(costs: Costs) -> dict[str, float]:
+    """Tell the costs; an overlap only where there is one, as runs were named before it was."""
+    found = asdict(costs)
+    if not costs.overlap:
+        del found["overlap"]
+    return found
 
 
 def _arrivals(arrivals: Bursts | Recorded | None) -> dict[str, Any] | None:

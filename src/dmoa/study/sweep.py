@@ -20,7 +20,7 @@ from dmoa.sim.arrivals import queries_of
 from dmoa.sim.compiled import compiled, is_available, is_kept
 from dmoa.sim.dream import dream
 from dmoa.sim.engine import WORTH, Engine, simulate
-from dmoa.sim.kernel_rules import check_policy
+from dmoa.sim.kernel_rules import check_setting
 from dmoa.sim.lindley import is_exact
 from dmoa.sim.outcome import Outcome
 from dmoa.sim.setting import Setting
@@ -80,7 +80,7 @@ class Sweep:
             )
         if self.engine in {"kernel", "lindley"}:
             for point in self.points:
-                check_policy(point.setting.policy)
+                check_setting(point.setting)
         if self.engine == "lindley" and not all(is_exact(p.setting.policy) for p in self.points):
             raise UsageError(
                 "the shortcut knows the paper's protocol only, and a policy is another",
@@ -130,7 +130,7 @@ class Sweep:
     def _tell_agents(self, missing: Collection[Run]) -> None:
         """Say it where the fast engine cannot do what is asked."""
         if self.engine != "world" and any(by_agents(run) for run in missing):
-            names = [p.policy for p in self.points if p.setting.policy.lives]
+            names = [p.policy for p in self.points if p.setting.lives]
             which = " and ".join(dict.fromkeys(name.partition("+")[0] for name in names))
             self.note(f"{which}: simulated by the agents themselves, which is slower")
 
@@ -156,7 +156,7 @@ class Sweep:
 
 def by_agents(run: Run) -> bool:
     """Tell whether a run is made by the agents of the product."""
-    return run.engine == "world" or (run.engine == "auto" and run.setting.policy.lives)
+    return run.engine == "world" or (run.engine == "auto" and run.setting.lives)
 
 
 class _Work:
