@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dmoa.core.names import JobId, NodeId, QueryId, Role
@@ -80,7 +80,8 @@ class Prompt:
     """What a backend is given: a chat, complete with instruction and proposals.
 
     `sampling.max_tokens` is always set. `unread` counts the proposals for which there was
-    no room at all. `job` is whose prompt it is: what was read ahead for it has that name as well.
+    no room at all. `job` is whose prompt it is: what was read ahead for it has that name as well;
+    older records have none, and no prompt differs by it.
     Of a prompt that is read ahead the text of the turn at the index `open` is not complete: how
     it goes on is not known, while all that follows that turn is.
     """
@@ -90,7 +91,7 @@ class Prompt:
     sampling: Sampling
     options: str = ""
     unread: int = 0
-    job: str = ""
+    job: str = field(default="", compare=False)
     open: int | None = None
 
 
