@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dmoa.core.effects import Effect, Read, Rest, Serve
-from dmoa.core.job import Profile
-from dmoa.core.policy import Policy
+from collections.abc import Iterator
 
-from .room import Room
+import pytest
+
+from dmoa.core.effects import Effect, Read, Rest, Serve
+from dmoa.core.events import Woke
+from dmoa.core.job import Profile
+from dmoa.core.names import JobId
+from dmoa.core.policy import Policy
+from dmoa.core.queue import Entry, Queue
+from dmoa.core.reading import Reader
+from dmoa.core.wants import Wants
+
+from .room import Room, make_job
 
 EAGER = Policy(eager="own")
 
@@ -75,9 +84,125 @@ def test_a_job_that_comes_takes_the_slot_at_once_and_reading_goes_on_after_it() 
     room.ask("b", layers=1, fanout=2)
     room.effects["a"].clear()
     room.deliver()
-    assert told(room.effects["a"]) == [("Rest", "a/1/1/2.0"), ("Serve", "b/1/1/1.1")] or told(
-        room.effects["a"]
-    ) == [("Rest", "a/1/1/2.0"), ("Serve", "b/1/1/1.2")]
+    [rest, serve] = told(room.effects["a"])
+    assert rest == ("Rest", "a/1/1/2.0")
+    assert serve in {("Serve", "b/1/1/1.1"), ("Serve", "b/1/1/1.2")}
     [again] = reading(room.serve("a", "yours"))
     assert isinstance(again, Read)
     assert again.job.proposals == ("mine",)
+
+
+# -- the reader alone -----------------------------------------------------------------
+
+
+def make_reader(slots: int = 2, *, able: bool = True) -> Reader:
+    return Reader(able, Queue(slots=slots, jobs=9, size=10**6), Wants())
+
+
+def begin(reader: Reader, job: str) -> list[Effect]:
+    """Let a job of a peer take a slot."""
+    assert reader.queue.enter(Entry(make_job(job), own=False, entered=0.0, expires=9.0))
+    entry = reader.queue.start(0.0)
+    assert entry is not None
+    reader.give_way(entry.job.id)
+    reader.check()
+    return reader.wants.taken()
+
+
+def look(reader: Reader, *wanted: Read) -> list[Effect]:
+    reader.look(wanted)
+    reader.check()
+    return reader.wants.taken()
+
+
+def test_as_many_are_read_as_there_are_free_slots_the_first_first() -> None:
+    reader = make_reader(slots=2)
+    one, two, three = (Read(make_job(f"a/1/{number}/2.0")) for number in (1, 2, 3))
+    assert look(reader, one, two, three) == [one, two]
+    assert begin(reader, "b/1/1/1.1") == [Rest(two.job.id)]
+    assert look(reader, one, two, three) == []
+    assert begin(reader, "b/1/2/1.1") == [Rest(one.job.id)]
+    assert look(reader, one, two, three) == []
+    reader.queue.finish(JobId("b/1/1/1.1"))
+    assert look(reader, one, two, three) == [one]
+
+
+def test_an_older_query_takes_the_place_of_a_younger() -> None:
+    reader = make_reader(slots=1)
+    old, young = (Read(make_job(f"a/1/{number}/2.0")) for number in (1, 2))
+    assert look(reader, young) == [young]
+    assert look(reader, old, young) == [Rest(young.job.id), old]
+
+
+def test_a_job_that_was_read_ahead_takes_the_place_of_its_reading() -> None:
+    reader = make_reader(slots=1)
+    read = Read(make_job("b/1/1/2.1"))
+    assert look(reader, read) == [read]
+    assert begin(reader, "b/1/1/2.1") == []
+    assert look(reader) == []
+
+
+def test_what_is_known_further_is_wanted_in_place_of_what_was() -> None:
+    reader = make_reader(slots=1)
+    reads = [Read(make_job("a/1/1/2.0", proposals=("x",) * count)) for count in (1, 2)]
+    assert look(reader, reads[0]) == [reads[0]]
+    assert look(reader, reads[0]) == []
+    assert look(reader, reads[1]) == [reads[1]]
+    assert reader.under_way == {reads[1].job.id: reads[1]}
+
+
+def test_what_is_not_wanted_any_more_rests_and_may_be_wanted_again() -> None:
+    reader = make_reader()
+    read = Read(make_job("a/1/1/2.0"))
+    for _ in range(2):
+        assert look(reader, read) == [read]
+        assert look(reader) == [Rest(read.job.id)]
+
+
+def test_who_cannot_is_not_asked_and_nobody_is_looked_for() -> None:
+    def nobody() -> Iterator[Read]:
+        pytest.fail("there was no need to look")
+        yield
+
+    reader = make_reader(able=False)
+    reader.look(nobody())
+    busy = make_reader(slots=1)
+    begin(busy, "b/1/1/1.1")
+    busy.look(nobody())
+    assert reader.wants.taken() == busy.wants.taken() == []
+
+
+def test_with_several_slots_the_oldest_queries_are_read_for() -> None:
+    room = make_room(slots=4)
+    for _ in range(3):
+        room.ask("a", layers=1, fanout=1)
+    room.deliver()
+    for _ in range(3):
+        room.serve("a", "mine")
+    under_way = room.agents["a"]._bench.reader.under_way
+    theirs = sum(room.agents["a"].queue._serving[job].own for job in room.serving("a"))
+    assert theirs == 0
+    assert list(under_way) == ["a/1/1/2.0", "a/1/2/2.0", "a/1/3/2.0"]
+    assert told(room.tell("a", Woke())) == []
+
+
+def test_a_crowd_is_served_as_if_nothing_was_read() -> None:
+    """Reading takes no slot from anybody: all jobs begin in the same order, and as soon."""
+    begun = []
+    for policy in (Policy(), EAGER):
+        room = make_room("abcd", slots=2, policy=policy)
+        for _ in range(4):
+            for name in "abcd":
+                room.ask(name, layers=2, fanout=2)
+        for _ in range(200):
+            room.deliver()
+            for name in "abcd":
+                if room.serving(name):
+                    room.serve(name, name)
+            assert all(
+                not agent.queue.waiting or not agent._bench.reader.under_way
+                for agent in room.agents.values()
+            )
+        assert all(len(room.ends(name)) == 4 for name in "abcd")
+        begun.append([[each.job.id for each in room.served(name)] for name in "abcd"])
+    assert begun[0] == begun[1]
