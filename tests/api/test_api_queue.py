@@ -74,7 +74,7 @@ async def test_an_empty_queue_is_shown_whole() -> None:
         "mode": "steady",
         "policy": asdict(LIVE),
         "queries": [],
-        "jobs": {"waiting": 0, "serving": 0, "slots": 1},
+        "jobs": {"waiting": 0, "serving": 0, "slots": 1, "reading": 0},
         "limits": {"queries": None, "jobs": 64},
         "counters": {
             "waiting_job_seconds": 0.0,
@@ -109,7 +109,7 @@ async def test_every_waiting_query_knows_its_place_and_its_times() -> None:
     assert 0 < first["answers_in_seconds"] < second["answers_in_seconds"]
     assert second["answers_in_seconds"] < third["answers_in_seconds"]
     assert len({each["query"] for each in shown["queries"]}) == 3
-    assert shown["jobs"] == {"waiting": 2, "serving": 1, "slots": 1}
+    assert shown["jobs"] == {"waiting": 2, "serving": 1, "slots": 1, "reading": 0}
     assert shown["limits"]["queries"] >= 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
 from dmoa.backends.fake import FakeBackend
+from dmoa.core.mixture import Mixture
 from dmoa.core.policy import PAPER, Policy
 from dmoa.runtime.watch import Watch
 from dmoa.telemetry.spans import Span, Spans
@@ -148,3 +150,17 @@ async def test_what_is_not_needed_is_seen_to_rest() -> None:
         seen = watcher.take(0.0)
     assert b'"kind":"rest"' in seen
     assert seen.index(b'"kind":"rest"') < seen.index(b'"kind":"abandoned"')
+
+
+async def test_the_queue_and_a_gauge_tell_that_it_reads_now() -> None:
+    async with reading() as (room, http):
+        asking = asyncio.create_task(room.home.ask(LONG[0]["content"], mixture=Mixture(1, 2)))
+        while not room.home.census.reading:
+            await asyncio.sleep(0.1)
+        jobs = (await http.get("/v1/queue")).json()["jobs"]
+        metrics = (await http.get("/metrics")).text
+        await asking
+        after = (await http.get("/v1/queue")).json()["jobs"]
+    assert jobs == {"waiting": 0, "serving": 0, "slots": 1, "reading": 1}
+    assert "dmoa_requests_reading 1.0" in metrics
+    assert after["reading"] == 0

@@ -143,6 +143,8 @@ def test_an_unknown_limit_has_no_bar() -> None:
     lines = drawn(Screen(now))
     assert "#" not in lines[2]
     assert lines[3] == "own queries: 1; jobs: 3 waiting, 1 in service"
+    read = taken(0.0, Neighbourhood(standing("n1")), queue(limits={}, jobs={"reading": 2}), None)
+    assert drawn(Screen(read))[3].endswith("; jobs: 0 waiting, 0 in service, 2 read ahead")
 
 
 def test_own_queries_stand_below_with_what_they_can_expect() -> None:

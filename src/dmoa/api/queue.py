@@ -37,7 +37,12 @@ def queue(node: Node) -> Json:
         "mode": node.mode,
         "policy": asdict(node.policy),
         "queries": [standing(item) for item in node.standings],
-        "jobs": {"waiting": census.waiting, "serving": census.serving, "slots": census.slots},
+        "jobs": {
+            "waiting": census.waiting,
+            "serving": census.serving,
+            "slots": census.slots,
+            "reading": census.reading,
+        },
         "limits": {
             "queries": census.bound if census.bound >= 0 else None,
             "jobs": node.limits.queue_jobs,

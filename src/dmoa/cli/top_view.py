@@ -321,6 +321,8 @@ def _own(queue: Queue) -> str:
     queries = f"own queries: {len(queue.queries)}" + (f" of {bound} at most" if bound else "")
     waiting, serving = queue.jobs.get("waiting", 0), queue.jobs.get("serving", 0)
     jobs = f"jobs: {waiting} waiting, {serving} in service"
+    if reading := queue.jobs.get("reading", 0):
+        jobs += f", {reading} read ahead"
     return f"{queries}; {jobs}" + (f", {most} at most" if most else "")
 
 

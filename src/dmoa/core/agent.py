@@ -195,6 +195,7 @@ class Agent:
             refused=gauge.refused,
             declined=gauge.declined,
             served=gauge.count,
+            reading=len(self._bench.reader.under_way),
         )
 
     def check(self) -> None:

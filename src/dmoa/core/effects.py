@@ -107,8 +107,8 @@ class Census:
     """Who is at a node, its bounds, and what was counted there since its start.
 
     `bound` is the most own queries that are taken now, -1 where only the limits of the queue
-    hold; `seconds` is the node's age,
-    `waiting_seconds` and `serving_seconds` are sums over all jobs (job seconds).
+    hold; `seconds` is the node's age, `waiting_seconds` and `serving_seconds` are sums over all
+    jobs (job seconds). Prompts of `reading` jobs to come are read ahead now.
     """
 
     waiting: int
@@ -122,6 +122,7 @@ class Census:
     refused: int
     declined: int
     served: int
+    reading: int = 0
 
 
 Source = Literal["aggregator", "proposal", "chosen"]

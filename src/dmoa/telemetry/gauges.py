@@ -85,6 +85,7 @@ class Gauges:
         for name, told, value in (
             ("requests_running", "Jobs in service.", census.serving),
             ("requests_waiting", "Jobs that wait for a slot.", census.waiting),
+            ("requests_reading", "Jobs to come whose prompts are read ahead.", census.reading),
             ("slots", "Jobs that are served at once at most.", census.slots),
             (
                 "queue_limit",
