@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dmoa.core.agent import Agent
 from dmoa.core.digest import Digest
-from dmoa.core.effects import Announce, Answer, Cancel, Deliver, Fail, Send, Serve
+from dmoa.core.effects import Announce, Answer, Cancel, Deliver, Fail, Read, Rest, Send, Serve
 from dmoa.core.events import Abandoned, Asked, Event, Faltered, Lost, Received, Served, Woke
 from dmoa.core.job import Completion, Fault, FaultCode, Profile, Turn
 from dmoa.core.limits import Limits, Timing
@@ -38,11 +38,12 @@ VARIANTS: dict[str, Policy] = {
 
 @dataclass
 class Mind:
-    """One agent, and what its body owes it: the end of every service."""
+    """One agent, and what its body does: it owes the end of every service, and of no reading."""
 
     agent: Agent
     working: list[JobId] = field(default_factory=list)
     stopping: list[JobId] = field(default_factory=list)
+    reading: dict[JobId, Read] = field(default_factory=dict)
 
 
 class Minds(RuleBasedStateMachine):
@@ -50,9 +51,9 @@ class Minds(RuleBasedStateMachine):
 
     policy = LIVE
 
-    @initialize(slots=st.integers(1, 2), seed=st.integers(0, 99))
-    def begin(self, slots: int, seed: int) -> None:
-        self.slots, self.seed, self.now = slots, seed, 0.0
+    @initialize(slots=st.integers(1, 2), seed=st.integers(0, 99), reads=st.booleans())
+    def begin(self, slots: int, seed: int, *, reads: bool) -> None:
+        self.slots, self.seed, self.now, self.reads = slots, seed, 0.0, reads
         self.minds: dict[NodeId, Mind] = {}
         self.lives: dict[NodeId, int] = {}
         self.post: list[tuple[NodeId, NodeId, Message]] = []
@@ -69,7 +70,7 @@ class Minds(RuleBasedStateMachine):
         self.lives[name] = self.lives.get(name, 0) + 1
         agent = Agent(
             name,
-            Profile("toy", slots=self.slots),
+            Profile("toy", slots=self.slots, reads=self.reads),
             rng=Random(f"{self.seed}/{name}/{self.lives[name]}"),
             now=self.now,
             incarnation=self.lives[name],
@@ -93,9 +94,18 @@ class Minds(RuleBasedStateMachine):
                 case Serve():
                     assert effect.job.id not in mind.working + mind.stopping
                     mind.working.append(effect.job.id)
+                    read = mind.reading.pop(effect.job.id, None)
+                    known = read.job.proposals if read else ()
+                    assert effect.job.proposals[: len(known)] == known, "read for nothing"
                 case Cancel():
                     mind.working.remove(effect.job)
                     mind.stopping.append(effect.job)
+                case Read():
+                    assert self.reads
+                    assert not mind.agent.queue.waiting
+                    mind.reading[effect.job.id] = effect
+                case Rest():
+                    del mind.reading[effect.job]
                 case Deliver() | Fail():
                     assert effect.query not in self.ends, "a query ended twice"
                     assert effect.query in self.due, "nobody waits for this answer"
@@ -104,8 +114,10 @@ class Minds(RuleBasedStateMachine):
                         mixed_or_says_why(effect.answer)
                 case _:
                     pass
+            busy = len(mind.working) + len(mind.stopping)
+            assert busy + len(mind.reading) <= self.slots
         mind.agent.check()
-        assert len(mind.working) + len(mind.stopping) <= self.slots
+        assert {each.job.query for each in mind.reading.values()} <= mind.agent._home.queries.keys()
 
     # -- what users do -----------------------------------------------------------------
 
@@ -279,6 +291,7 @@ class Minds(RuleBasedStateMachine):
             kept = (agent._home.queries, agent._home.seats, agent.queue._places)
             assert not any(kept), kept
             assert len(agent.queue) == 0
+            assert not mind.reading
             assert [kind for kind, _ in agent._wants._due] == ["gossip"]
 
 
