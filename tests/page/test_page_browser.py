@@ -20,6 +20,7 @@ from dmoa.config.keys import Doorkeeper, create
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId
 from dmoa.core.network import Network
+from dmoa.core.policy import Policy
 from dmoa.net.memory import MemoryNetwork
 from dmoa.runtime.node import Node
 from dmoa.sim.setting import Setting
@@ -274,6 +275,38 @@ def test_a_node_that_wants_a_key_is_opened_with_one(browser: Any, tmp_path: Path
         ask(page, "hello", "local")
         page.locator(f"{ANSWER} .said", has_text="locked heard: hello").wait_for()
         context.close()
+
+
+def test_what_is_read_ahead_is_seen_while_it_is_read_and_told_after(
+    browser: Any, shots: Path
+) -> None:
+    hub = MemoryNetwork()
+    home, *peers = [
+        Node(
+            hub.join(NodeId(name)),
+            FakeBackend(name, seconds=seconds, prefill=0.004),
+            policy=Policy(eager="own"),
+        )
+        for name, seconds in (("n1", 0.2), ("n2", 2.0), ("n3", 2.0))
+    ]
+
+    async def begun() -> None:
+        for node in (home, *peers):
+            await node.open()
+
+    with serving(create_app(home), begun) as url:
+        eyes = Eyes(browser, url)
+        page = eyes.page
+        page.locator(".node:not(.gone)").nth(2).wait_for()
+        ask(page, "Why is the sky blue? " * 9, "dmoa-m1k2")
+        dotted = page.locator(".node.home .slots .reads")
+        dotted.wait_for()
+        eyes.shoot(shots, "dark-1280-3-reads")
+        told = page.locator(f"{ANSWER} .tree li.sum li .told")
+        told.filter(has_text=re.compile(r"\b[1-9]\d* of \d+ tokens read ahead$")).wait_for()
+        assert page.locator(f"{ANSWER} .tree li.layer1 .told", has_text="ahead").count() == 0
+        assert dotted.count() == 0
+        eyes.close()
 
 
 def test_a_node_that_dies_fades(browser: Any, fleet: Fleet, shots: Path) -> None:
