@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from dmoa.core.job import Prompt, Sampling
-from dmoa.errors import BackendRefusedError
+from dmoa.core.job import Prompt, Sampling, Turn
+from dmoa.errors import BackendError, BackendRefusedError
 
 MARK: Final = (
     'The "text" isn\'t <here> & [yet], but\\so it {{ will }} {% be %}:\n\n1. `so`\n   ä  *so*\nend'
@@ -33,6 +33,15 @@ class Heads:
     def __init__(self, render: Callable[[Prompt], Awaitable[str]]) -> None:
         self._render = render
         self._known: OrderedDict[Prompt, str | None] = OrderedDict()
+
+    async def can(self) -> bool:
+        """Tell whether the template keeps an open text where aggregators have theirs."""
+        turns = (Turn("system", ""), Turn("user", "?"))
+        try:
+            await self.find(Prompt("aggregator", turns, Sampling(), open=0))
+        except BackendError:
+            return False
+        return True
 
     async def find(self, prompt: Prompt) -> str:
         """Give the head of an open prompt; BackendRefusedError where its chat has none."""

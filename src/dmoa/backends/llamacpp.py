@@ -82,6 +82,7 @@ class LlamaBackend:
             slots=self._profile.slots,
             threads=self._uri.threads or usual_threads(header, cores()),
         )
+        self._profile = replace(self._profile, reads=await self._heads.can())
 
     async def close(self) -> None:
         """Stop all work and let go of the model."""
@@ -216,5 +217,4 @@ def make_profile(uri: BackendUri, path: Path, header: Header) -> Profile:
         proposal_tokens=uri.proposal or (128 if small else 512),
         answer_tokens=uri.answer or (256 if small else 1024),
         layout=uri.layout or ("short" if small else "full"),
-        reads=True,
     )

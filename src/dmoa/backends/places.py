@@ -1,7 +1,8 @@
 """The slots of a model by number: which job goes where, so that what was read is found there.
 
-A slot keeps the text it saw last, so a job does well to go where its text begins alike, and
-where it was read ahead; and badly to go where the prompt of another job is being read.
+A slot keeps the text it saw last, so a job does well to go where it was read ahead, or where
+most of that text is the beginning of its own, as in a conversation that goes on; and badly to
+go where the prompt of another job is being read.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Places:
 
         def worth(place: Place) -> tuple[bool, bool, int]:
             own = bool(job) and place.pinned == job
-            return own, not place.pinned, _common(place.text, text)
+            alike = _common(place.text, text)
+            return own, not place.pinned, alike if 2 * alike > len(place.text) else 0
 
         best = max(self._free, key=worth)  # of equals the first: the least recently used
         self._free.remove(best)
