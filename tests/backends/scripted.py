@@ -104,15 +104,21 @@ class Scripted:
     async def _play(self, reply: Reply, reader, writer) -> bool:
         head = f"HTTP/1.1 {reply.status} X\r\ncontent-type: {reply.media}\r\n"
         writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
-        for piece in reply.pieces:
-            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-            await writer.drain()
+        try:
+            for piece in reply.pieces:
+                writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                await writer.drain()
+        except ConnectionError:
+            self.left.set()
+            raise
         if reply.end == "cut":
             writer.transport.abort()
             return False
         if reply.end == "held":
-            await reader.read()
-            self.left.set()
+            try:
+                await reader.read()
+            finally:
+                self.left.set()  # with a reset, where something was on its way to it
             return False
         writer.write(b"0\r\n\r\n")
         await writer.drain()

@@ -12,6 +12,10 @@ import pytest
 from asking import opened, prompt, take
 
 from dmoa.backends.weights import ensure_weights
+from dmoa.core.job import Job, Profile, Sampling, Turn
+from dmoa.core.limits import Limits
+from dmoa.core.names import JobId, NodeId, QueryId
+from dmoa.core.prompts import render, render_ahead
 from dmoa.errors import BackendRefusedError, ContextLengthError
 
 pytestmark = pytest.mark.real
@@ -65,3 +69,47 @@ async def test_llama_server_stops_when_the_generator_is_closed(llama):
         closed = loop.time()
         await take(backend, prompt(tokens=1))  # its only slot is free again
         assert loop.time() - closed < 450 * pace
+
+
+WORDS = "The sky looks blue because air scatters blue light more than red light. "
+
+
+def job(*proposals):
+    asked = (Turn("user", "Why is the sky blue?"),)
+    name, query, home = JobId("a/1/1/2.0"), QueryId("a/1/1"), NodeId("a")
+    return Job(name, query, home, "aggregator", 2, asked, proposals, Sampling(max_tokens=1), 60.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "layout"), [("", "short"), ("", "full"), ("?ahead=prefix", "short")]
+)
+async def test_llama_server_finds_what_it_has_read_ahead(llama, settings, layout):
+    """By its own count: all but the tail, and the word at which each step was cut."""
+    profile, limits = Profile("m", context_tokens=1024, layout=layout), Limits()
+    first, second = f"Of {layout}{settings}. {WORDS}", WORDS
+    whole = render(job(first, second), profile, limits)
+    async with opened(f"openai:{llama}/v1{settings}") as backend:
+        assert backend.profile.reads
+        counts = [
+            await backend.read(render_ahead(job(first), profile, limits, second[:length]))
+            for length in (0, 40, len(second))
+        ]
+        *_, end = await take(backend, whole)
+    assert 0 < counts[0] <= counts[1] <= counts[2] < end.prompt_tokens
+    if settings:  # what follows stands in the count as well, and so little news is not read
+        assert end.cached_tokens > counts[0] - 24 > 0
+    else:
+        assert end.cached_tokens >= counts[-1] - 8
+        assert end.prompt_tokens - end.cached_tokens < 48
+
+
+async def test_llama_server_reads_no_further_once_nobody_wants_it(llama):
+    async with opened(f"openai:{llama}/v1") as backend, asyncio.timeout(60):
+        open_prompt = render_ahead(
+            job("word " * 500), Profile("m", context_tokens=1024, answer_tokens=16), Limits()
+        )
+        task = asyncio.create_task(backend.read(open_prompt))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert (await take(backend, prompt(tokens=1)))[-1].completion_tokens == 1

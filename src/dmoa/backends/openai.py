@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
 
+from dmoa.backends.ahead import PrefixWay, Way, find_way
 from dmoa.backends.chat import Assembly, read_chunk, request_fields
-from dmoa.backends.refusals import as_object, read_refusal
+from dmoa.backends.link import Link
+from dmoa.backends.refusals import as_object
 from dmoa.backends.sse import EVENT_BYTES, Parser
 from dmoa.backends.uri import BackendUri
 from dmoa.core.job import Completion, Profile, Prompt
@@ -29,29 +30,20 @@ from dmoa.errors import (
     BackendError,
     BackendRefusedError,
     BackendRubbishError,
-    BackendTimeoutError,
     BackendUnavailableError,
-    ConfigError,
 )
 from dmoa.runtime.ports import Tokens
 
-_CONNECT: Final = 5.0
-_STALL: Final = 120.0
 _MODELS: Final = 10.0
 """Patience for the list of models."""
 _TAIL: Final = 2.0
 """How long a server may keep a finished stream open, for its count of tokens."""
-_IDLE: Final = 4.0
-"""How long a connection is kept for the next job: less than the 5 s of common servers,
-whose closing would else meet a request on its way."""
-_KEY: Final = "OPENAI_API_KEY"
-_KEY_HOST: Final = "api.openai.com"
-_LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 _DRAIN: Final = 0.1
-_BODY: Final = 64 * 1024
 _NAMED: Final = 10
 """Models named in a hint."""
 _DONE: Final = "[DONE]"
+_LLAMA: Final = "llamacpp"
+"""Whose llama.cpp's server says its models are."""
 _SEEDS: Final = 2**31
 """Below which every server takes a seed."""
 _PROPOSER_TEMPERATURE: Final = 0.7
@@ -78,14 +70,12 @@ class OpenAIBackend:
 
     def __init__(self, uri: BackendUri) -> None:
         self._uri = uri
-        self._host = urlsplit(uri.target).hostname or ""
-        self._who = f"the server at {urlsplit(uri.target).netloc}"
-        self._stall = uri.stall or _STALL
-        self._client: httpx2.AsyncClient | None = None
-        self._key = ""
+        self._link = Link(uri)
+        self._who = self._link.who
         self._quirks: set[str] = set()
         self._dice = None if uri.seed is None else random.Random(uri.seed)
-        self._profile = self._make_profile(uri.name, None)
+        self._way: Way | None = None
+        self._profile = self._make_profile(uri.name, {})
 
     @property
     def profile(self) -> Profile:
@@ -94,56 +84,44 @@ class OpenAIBackend:
 
     async def open(self) -> None:
         """Make the one client, and ask for the model's name and context where possible."""
-        self._key = self._read_key()
-        headers = {"accept": "text/event-stream, application/json"}
-        if self._key:
-            headers["authorization"] = f"Bearer {self._key}"
-        self._client = httpx2.AsyncClient(
-            headers=headers,
-            timeout=httpx2.Timeout(self._stall, connect=_CONNECT, pool=None),
-            limits=httpx2.Limits(max_connections=None, keepalive_expiry=_IDLE),
-            trust_env=self._host not in _LOCAL,  # no proxy leads to this machine
-        )
+        self._link.open()
         try:
-            await self._meet()
+            about = await self._meet()
+            await self._find_way(about)
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
         """Close all connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        await self._link.close()
 
     def generate(self, prompt: Prompt) -> Tokens:
         """Stream the completion of a prompt."""
         return self._generate(prompt)
 
-    def _read_key(self) -> str:
-        name = self._uri.key_env
-        if not name:
-            return os.environ.get(_KEY, "").strip() if self._host == _KEY_HOST else ""
-        key = os.environ.get(name, "").strip()
-        if not key:
-            raise ConfigError(
-                f"the environment variable {name} is not set", hint=f"export {name}=..."
-            )
-        return key
+    async def read(self, prompt: Prompt) -> int:
+        """Have an open prompt read; BackendError where the server cannot, or not now."""
+        if self._way is None:
+            raise BackendRefusedError(f"{self._who} is not asked to read ahead")
+        return await self._way.read(prompt)
 
-    def _make_profile(self, model: str, context: int | None) -> Profile:
+    def _make_profile(self, model: str, about: dict[str, object]) -> Profile:
         uri, usual = self._uri, Profile(model=model)
         return Profile(
             model=model,
-            context_tokens=uri.context or context or usual.context_tokens,
+            context_tokens=uri.context or _context(about) or usual.context_tokens,
             slots=uri.slots or usual.slots,
             proposal_tokens=uri.proposal or usual.proposal_tokens,
             answer_tokens=uri.answer or usual.answer_tokens,
             layout=uri.layout or usual.layout,
         )
 
-    async def _meet(self) -> None:
-        """Learn from the list of models, without which a named model works as well."""
+    async def _meet(self) -> dict[str, object]:
+        """Learn from the list of models, without which a named model works as well.
+
+        Gives the model's entry, empty where there is none.
+        """
         name = self._uri.name
         try:
             models = await self._models()
@@ -152,7 +130,7 @@ class OpenAIBackend:
             if not name or key_refused:
                 raise
             log.info("%s lists no models now: %s", self._who, error.message)
-            return
+            return {}
         if not name and not models:
             raise BackendUnavailableError(
                 f"{self._who} offers no model", hint="load one, or name it: `openai:URL#MODEL`"
@@ -160,32 +138,52 @@ class OpenAIBackend:
         if name and models and name not in models:
             log.warning("%s does not list the model %s", self._who, name)
         name = name or next(iter(models))
-        self._profile = self._make_profile(name, models.get(name))
+        about = models.get(name, {})
+        self._profile = self._make_profile(name, about)
+        return about
 
-    async def _models(self) -> dict[str, int | None]:
-        """Ask for the models, each with its context where the server tells it."""
-        with self._in_our_words():
-            response = await self._opened().get(
-                f"{self._uri.target}/models", timeout=httpx2.Timeout(_MODELS, connect=_CONNECT)
-            )
-        if response.status_code != HTTPStatus.OK:
-            raise self._read_refusal(response.status_code, response.text)
+    async def _find_way(self, about: dict[str, object]) -> None:
+        """Choose how prompts are read ahead: as the URI says, or in slots of llama.cpp's."""
+        if self._uri.ahead == "prefix":
+            self._way = PrefixWay(self._who, self._count)
+        else:
+            llama = about.get("owned_by") == _LLAMA
+            self._way = await find_way(self._uri, self._link, self._profile.slots, llama=llama)
+        self._profile = replace(self._profile, reads=self._way is not None)
+
+    async def _models(self) -> dict[str, dict[str, object]]:
+        """Ask for the models, each with what the server tells of it."""
+        data = await self._link.get(f"{self._link.base}/models", patience=_MODELS)
         try:
-            listed = msgspec.json.decode(response.content, type=_Models).data
+            listed = msgspec.json.decode(data, type=_Models).data
         except msgspec.MsgspecError as error:
             raise BackendRubbishError(
                 f"{self._who} sent no list of models", hint="does its URL end in /v1?"
             ) from error
-        return {
-            name: _context(entry)
-            for entry in listed or ()
-            if isinstance(name := entry.get("id"), str)
-        }
+        return {name: entry for entry in listed or () if isinstance(name := entry.get("id"), str)}
 
     async def _generate(self, prompt: Prompt) -> AsyncGenerator[str | Completion, None]:
         assembly = Assembly(prompt, self._profile.model, self._who)
+        way = self._way.held(prompt) if self._way else nullcontext[dict[str, object]]({})
+        async with way as fields, aclosing(self._stream(prompt, assembly, fields)) as texts:
+            async for text in texts:
+                yield text
+        yield assembly.completion()
+
+    async def _count(self, prompt: Prompt) -> int:
+        """Have a prompt answered, and tell how many tokens it has; 0 where that is not told."""
+        assembly = Assembly(prompt, self._profile.model, self._who)
+        async with aclosing(self._stream(prompt, assembly, {})) as texts:
+            async for _ in texts:
+                pass
+        return (assembly.usage and assembly.usage.prompt_tokens) or 0
+
+    async def _stream(
+        self, prompt: Prompt, assembly: Assembly, fields: dict[str, object]
+    ) -> AsyncGenerator[str, None]:
+        """Send a prompt with some fields, and take its completion to pieces."""
         async with (
-            self._respond(prompt) as response,
+            self._respond(prompt, fields) as response,
             aclosing(response.aiter_bytes()) as stream,
         ):
             parser = _parser(response)
@@ -195,55 +193,44 @@ class OpenAIBackend:
                 for event in self._events(parser, data):
                     if event == _DONE:
                         done = True
-                    elif text := assembly.take(read_chunk(self._hide(event))):
+                    elif text := assembly.take(read_chunk(self._link.hide(event))):
                         yield text
                 if not data:
                     self._ended(parser, assembly)
                     done = True
             await self._drain(stream)
-        yield assembly.completion()
 
     @asynccontextmanager
-    async def _respond(self, prompt: Prompt) -> AsyncGenerator[httpx2.Response, None]:
-        """Send a prompt, and give the response once it has begun well."""
-        response = await self._send(prompt)
-        try:
-            if response.status_code != HTTPStatus.OK:
-                raise await self._refusal(response)
-            yield response
-        finally:
-            await response.aclose()
+    async def _respond(
+        self, prompt: Prompt, fields: dict[str, object]
+    ) -> AsyncGenerator[httpx2.Response, None]:
+        """Send a prompt, and give the response once it has begun well.
 
-    async def _send(self, prompt: Prompt) -> httpx2.Response:
-        """Send a prompt; again without a field that the server does not know.
-
-        What a server turned down as malformed has not run, so this repeats nothing.
+        Again without a field that the server does not know: what a server turned down as
+        malformed has not run, so this repeats nothing.
         """
-        client = self._opened()
         while True:
-            body = msgspec.json.encode(self._request(prompt))
-            request = client.build_request(
-                "POST",
-                f"{self._uri.target}/chat/completions",
-                content=body,
-                headers={"content-type": "application/json"},
-            )
-            with self._in_our_words():
-                response = await client.send(request, stream=True)
-            if response.status_code not in (400, 422):
-                return response
-            try:
-                words = (await self._body(response)).decode("utf-8", "replace")
-                news = next((q for q in _QUIRKS if q in words and q not in self._quirks), None)
-                if news is None:
-                    raise self._read_refusal(response.status_code, words)
-                self._quirks.add(news)
-            finally:
-                await response.aclose()
+            body = {**self._request(prompt), **fields}
+            async with self._link.send(f"{self._link.base}/chat/completions", body) as response:
+                if response.status_code == HTTPStatus.OK:
+                    yield response
+                    return
+                words = await self._link.body(response)
+                if not self._learned(response.status_code, words):
+                    raise await self._refusal(response.status_code, words)
+
+    def _learned(self, status: int, words: str) -> bool:
+        """Learn from a refusal what the server does not know; False where there is no news."""
+        if status not in (400, 422):
+            return False
+        news = next((q for q in _QUIRKS if q in words and q not in self._quirks), None)
+        if news is not None:
+            self._quirks.add(news)
+        return news is not None
 
     def _request(self, prompt: Prompt) -> dict[str, object]:
         fields = {**self._uri.drawn, **request_fields(prompt)}
-        if self._dice is not None:
+        if self._dice is not None and prompt.open is None:
             fields.setdefault("seed", self._dice.randrange(_SEEDS))
         if prompt.role == "proposer" and "temperature" not in self._quirks:
             fields.setdefault("temperature", _PROPOSER_TEMPERATURE)
@@ -255,7 +242,7 @@ class OpenAIBackend:
 
     async def _more(self, stream: AsyncIterator[bytes], *, tail: bool) -> bytes:
         """Read on; b"" at the end, or when nothing follows a completion that is finished."""
-        with self._in_our_words():
+        with self._link.in_our_words():
             try:
                 async with asyncio.timeout(_TAIL if tail else None):
                     while not (data := await anext(stream, None)) and data is not None:
@@ -287,61 +274,13 @@ class OpenAIBackend:
                 async for _ in stream:
                     pass
 
-    async def _body(self, response: httpx2.Response) -> bytes:
-        """Read a body that is small if all is well, and only its beginning if not."""
-        data = b""
-        with self._in_our_words():
-            async with aclosing(response.aiter_bytes()) as stream:
-                async for piece in stream:
-                    data += piece
-                    if len(data) > _BODY:
-                        break
-        return data
-
-    async def _refusal(self, response: httpx2.Response) -> BackendError:
-        words = (await self._body(response)).decode("utf-8", "replace")
-        error = self._read_refusal(response.status_code, words)
-        if response.status_code == HTTPStatus.NOT_FOUND and error.hint is None:
+    async def _refusal(self, status: int, words: str) -> BackendError:
+        error = self._link.read_refusal(status, words)
+        if status == HTTPStatus.NOT_FOUND and error.hint is None:
             with suppress(BackendError):
                 if models := await self._models():
                     error.hint = "models there: " + ", ".join([*models][:_NAMED])
         return error
-
-    def _read_refusal(self, status: int, words: str) -> BackendError:
-        words = self._hide(words)
-        try:
-            body = msgspec.json.decode(words)
-        except msgspec.MsgspecError:
-            body = "" if words.lstrip().startswith("<") else words  # nobody reads HTML
-        return read_refusal(status, body, who=self._who)
-
-    def _hide(self, text: str) -> str:
-        """Take the key out of a server's words."""
-        return text.replace(self._key, "***") if self._key else text
-
-    def _opened(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            raise BackendUnavailableError(f"the way to {self._who} is not open")
-        return self._client
-
-    @contextmanager
-    def _in_our_words(self) -> Generator[None]:
-        """Turn the HTTP client's errors into the family of BackendError."""
-        try:
-            yield
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise BackendUnavailableError(
-                f"{self._who} cannot be reached: {error or type(error).__name__}",
-                hint="is it running, and is its URL right?",
-            ) from error
-        except httpx2.TimeoutException as error:
-            raise BackendTimeoutError(f"{self._who} stalled") from error
-        except httpx2.DecodingError as error:
-            raise BackendRubbishError(f"{self._who} sent broken data: {error}") from error
-        except httpx2.HTTPError as error:
-            raise BackendUnavailableError(
-                f"{self._who} was lost: {error or type(error).__name__}"
-            ) from error
 
 
 class _Whole:
