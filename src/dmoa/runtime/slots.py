@@ -58,7 +58,7 @@ async def serve(
 def _early(completion: Completion, read: int) -> Completion:
     """Say how much of its prompt was read ahead; a backend that lost it knows better."""
     whole, cached = completion.prompt_tokens, completion.cached_tokens
-    early = min(read, whole if cached is None else min(cached, whole))
+    early = max(0, min(read, whole, whole if cached is None else cached))
     return replace(completion, early_tokens=early) if early else completion
 
 

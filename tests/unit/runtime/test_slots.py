@@ -78,6 +78,34 @@ async def test_pieces_come_as_they_are_written_then_the_completion() -> None:
     assert (backend.started, backend.active, backend.finished) == (1, 0, 1)
 
 
+@pytest.mark.parametrize(
+    ("read", "whole", "cached", "early"),
+    [
+        (112, 187, 150, 112),  # more was there from before
+        (112, 187, None, 112),  # a backend that does not tell is believed
+        (112, 187, 40, 40),  # the rest was lost meanwhile
+        (112, 187, 0, 0),
+        (0, 187, 150, 0),  # its own cache is no reading ahead
+        (500, 187, 400, 187),  # no backend reads more than there is
+        (112, -5, None, 0),
+        (112, 187, -5, 0),
+    ],
+)
+async def test_no_more_is_told_as_read_ahead_than_was(
+    read: int, whole: int, cached: int | None, early: int
+) -> None:
+    async def script() -> Tokens:
+        yield Completion("so it is", "scripted", whole, 2, cached_tokens=cached)
+
+    async def settle(job: JobId) -> int:
+        del job
+        return read
+
+    ended = await serve(Scripted(script), wish(), lambda _: None, settle)
+    assert isinstance(ended, Served)
+    assert ended.completion.early_tokens == early
+
+
 async def test_what_follows_a_completion_is_not_heard() -> None:
     async def chatty() -> Tokens:
         yield DONE
