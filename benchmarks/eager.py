@@ -47,9 +47,9 @@ def measure(part: str, file: Path, options: argparse.Namespace) -> None:
     rounds: int = options.rounds
     match part:
         case "replay":
-            asyncio.run(replay.run(file, rounds, say))
+            asyncio.run(replay.run(file, rounds, say, stretch=options.stretch))
         case "server":
-            asyncio.run(replay.run(file, rounds, say, served=True))
+            asyncio.run(replay.run(file, rounds, say, stretch=options.stretch, served=True))
         case "processes":
             asyncio.run(processes.run(file, rounds, options.proposals, say))
         case "load":
@@ -95,6 +95,7 @@ def show(parts: list[str], folder: Path, *, as_json: bool) -> None:
     print(json.dumps(data) if as_json else "\n\n".join(texts))
 
 
+STRETCH = "times of recorded peers, for a machine on which home's own proposal is late (1)"
 LENGTHS = "tokens of a proposal of each of the `processes` (70,110,150)"
 
 
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument("part", choices=(*PARTS, "write", "table"))
     parser.add_argument("folder", type=Path, help="for the lines of each part")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"questions ({ROUNDS})")
+    parser.add_argument("--stretch", type=float, default=1.0, help=STRETCH)
     parser.add_argument("--items", type=int, default=accuracy.ITEMS, help="tasks of `accuracy`")
     parser.add_argument("--proposals", type=lengths, default=processes.PROPOSALS, help=LENGTHS)
     parser.add_argument(

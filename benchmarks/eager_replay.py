@@ -32,8 +32,10 @@ PROPOSALS = Path(__file__).with_name("eager_proposals.json")
 FANOUTS = (2, 4)
 WRITES = 4.0
 """Seconds in which a peer writes its proposal, of some 128 tokens."""
-FIRST, APART = 5.0, 2.5
-"""Seconds until the first peer's proposal ends, and between the ends of two."""
+ENDS = (5.0, 7.5, 10.0, 12.5)
+"""Seconds until the peers' proposals end; home's own should be there before the first."""
+LATE = 0.5
+"""Seconds after the last of its peers by which home's own proposal has ended last."""
 TOKENS = 60
 """Of an answer."""
 BOUNDS = {2: 0.4, 4: 0.25}
@@ -101,15 +103,18 @@ async def write(say: Callable[[str], None]) -> None:
     PROPOSALS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def plays() -> dict[str, list[Part]]:
-    """Lay out what each seat plays: the home's own, at 0, is never played."""
+def plays(stretch: float = 1.0) -> dict[str, list[Part]]:
+    """Lay out what each seat plays: the home's own, at 0, is never played.
+
+    Times are `stretch` times as long, for a machine on which home's own takes longer.
+    """
     found: dict[str, list[str]] = json.loads(PROPOSALS.read_text("utf-8"))
     return {
         question: [
             Part(""),
             *(
-                Part(each, FIRST + at * APART - WRITES, FIRST + at * APART)
-                for at, each in enumerate(texts)
+                Part(each, stretch * (end - WRITES), stretch * end)
+                for end, each in zip(ENDS, texts, strict=True)
             ),
         ]
         for question, texts in found.items()
@@ -120,7 +125,7 @@ def plays() -> dict[str, list[Part]]:
 
 
 @asynccontextmanager
-async def home(arm: Eager, fanout: int, *, served: bool) -> AsyncIterator[Node]:
+async def home(arm: Eager, fanout: int, stretch: float, *, served: bool) -> AsyncIterator[Node]:
     """Open a home with a model of its own: embedded, or `served` by another process."""
     async with AsyncExitStack() as stack:
         model = "smollm2"
@@ -128,7 +133,7 @@ async def home(arm: Eager, fanout: int, *, served: bool) -> AsyncIterator[Node]:
             server = stack.enter_context(processes.running(SERVER))
             assert server.stdout is not None
             model = f"openai:{server.stdout.readline().strip()}/v1?{SERVED}"
-        players = [Player(plays(), seat) for seat in range(1, fanout + 1)]
+        players = [Player(plays(stretch), seat) for seat in range(1, fanout + 1)]
         yield await stack.enter_async_context(room(open_backend(model), players, arm))
 
 
@@ -137,7 +142,14 @@ SERVED = "layout=short&proposal=128&answer=256&context=4096&ahead=slot"
 """Settings of a backend whose model a node cannot see; the same as those of the embedded one."""
 
 
-async def run(file: Path, rounds: int, say: Callable[[str], None], *, served: bool = False) -> None:
+async def run(
+    file: Path,
+    rounds: int,
+    say: Callable[[str], None],
+    *,
+    stretch: float = 1.0,
+    served: bool = False,
+) -> None:
     """Ask each question in both ways by turns, as far as the file lacks them."""
     prepare(["smollm2"], say)
     done = {(line["fanout"], line["arm"], line["question"]) for line in read(file)}
@@ -148,7 +160,7 @@ async def run(file: Path, rounds: int, say: Callable[[str], None], *, served: bo
             continue
         async with AsyncExitStack() as stack:
             homes = {
-                arm: await stack.enter_async_context(home(arm, fanout, served=served))
+                arm: await stack.enter_async_context(home(arm, fanout, stretch, served=served))
                 for arm in ARMS
             }
             for question in (0, *left):
@@ -159,7 +171,9 @@ async def run(file: Path, rounds: int, say: Callable[[str], None], *, served: bo
                     heard = await ask(homes[arm], asked, Mixture(1, fanout), drawn)
                     if question:
                         add(file, asdict(Line.of(fanout, arm, question, heard)))
-                    say(f"k={fanout}, {arm}, question {question}: {heard.waited:.2f} s")
+                    late = heard.last > stretch * ENDS[fanout - 1] + LATE
+                    note = "; home's own came last: --stretch more" if late else ""
+                    say(f"k={fanout}, {arm}, question {question}: {heard.waited:.2f} s{note}")
 
 
 def serve() -> None:
