@@ -272,3 +272,34 @@ def test_a_plan_loads_neither_the_simulator_nor_its_extras() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == ""
+
+
+def test_what_is_read_ahead_is_told_and_answers_come_sooner() -> None:
+    shape = ("--layers", "1", "--fanout", "2")
+    before = json.loads(plan(*TEN, *shape, "--json").stdout)
+    after = json.loads(plan(*TEN, *shape, "--overlap", "0.5", "--json").stdout)
+    assert (before["overlap"], before["hidden"]) == (0.0, 0.0)
+    assert after["overlap"] == 0.5
+    assert 0.15 < after["hidden"] < 0.35
+    assert after["latency"]["mean"] < 0.95 * before["latency"]["mean"]
+    assert after["utilisation"] == before["utilisation"], "work is conserved"
+    shown = plan(*TEN, *shape, "--overlap", "0.5").stdout.splitlines()[-1]
+    assert shown == f"read ahead: {after['hidden']:.0%} of an aggregation; 50% of it is reading"
+    assert "read ahead" not in plan(*TEN, *shape).stdout
+
+
+def test_an_overlap_is_a_share(tmp_path: Path) -> None:
+    assert plan(*TEN, "--overlap", "1").exit_code == 2
+    file = tmp_path / "network.toml"
+    file.write_text(
+        "nodes = 10\narrival_rate = 0.05\nservice_time = 2\n[costs]\noverlap = 0.5\n",
+        encoding="utf-8",
+    )
+    shape = ("--layers", "1", "--fanout", "2", "--json")
+    assert (
+        plan("--network", str(file), *shape).stdout == plan(*TEN, "--overlap", "0.5", *shape).stdout
+    )
+    file.write_text("nodes = 10\narrival_rate = 0.05\nservice_time = 2\n[costs]\noverlap = 1.5\n")
+    refused = plan("--network", str(file), *shape)
+    assert refused.exit_code == 2
+    assert "the overlap cannot be 1.5" in refused.stderr

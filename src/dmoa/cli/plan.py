@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 )
 @click.option("--service-time", metavar="SECONDS[,...]", help="Seconds per job; one, or a list")
 @click.option("--slots", metavar="COUNT[,...]", help="Jobs a node serves at once  [default: 1]")
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="SHARE",
+    help="Of an aggregation, what is reading, and may be done ahead  [default: 0]",
+)
 @mixture_options()
 @click.option(
     "--law",
@@ -61,6 +67,7 @@ def plan(  # noqa: PLR0913  (each is an option)
     arrival_rate: str | None,
     service_time: str | None,
     slots: str | None,
+    overlap: float | None,
     layers: int | None,
     fanout: int | None,
     law_text: str,
@@ -85,6 +92,8 @@ def plan(  # noqa: PLR0913  (each is an option)
 
         plots.check(plot)
     network = _network(file, nodes, arrival_rate, service_time, slots)
+    if overlap is not None:
+        network = replace(network, costs=replace(network.costs, overlap=overlap))
     law = parse_law(law_text)
     target = Target.parse(latency) if latency is not None else None
     if layers is None and fanout is None:
@@ -154,6 +163,8 @@ def _point(  # noqa: PLR0913  (what was asked, and how to answer)
         if prediction.latency is not None:
             screen.print()
             screen.print(view.latency_table(prediction))
+        if prediction.hidden:
+            screen.print(view.hidden_line(network, prediction), soft_wrap=True)
     if plot is not None:
         _draw(network, [mixture], law, target, plot)
     for doubt in prediction.doubts if prediction.stable else ():

@@ -113,6 +113,12 @@ def latency_table(prediction: Prediction) -> Table:
     return table
 
 
+def hidden_line(network: Network, prediction: Prediction) -> str:
+    """Say how much of an aggregation is read ahead."""
+    overlap = network.costs.overlap
+    return f"read ahead: {prediction.hidden:.0%} of an aggregation; {overlap:.0%} of it is reading"
+
+
 def mixtures_table(rows: Sequence[Row], best: Row | None) -> Table:
     """Draw a line for each mixture."""
     table = _bare("M", "k", "jobs per query", "rho", "mean", "p95")
@@ -164,6 +170,8 @@ def point_data(  # noqa: PLR0913, PLR0917  (what was found)
         "goodput": prediction.goodput,
         "latency": _latency_data(prediction.latency),
         "latency_by_layer": [_latency_data(each) for each in prediction.layers],
+        "overlap": network.costs.overlap,
+        "hidden": prediction.hidden,
         "nodes": [
             {
                 "node": node + 1,

@@ -45,6 +45,7 @@ class _Wanted:
     service_time: str | None
     slots: str | None
     costs: str | None
+    overlap: float | None
     network: Path | None
     topology: str | None
     law: str
@@ -85,6 +86,12 @@ class _Wanted:
     "--costs",
     metavar="A,B,C",
     help="Job times of layer 1, later layers, aggregation, in --service-time",
+)
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="SHARE",
+    help="Of jobs that read proposals, what is reading: eager policies hide it",
 )
 @click.option(
     "--network",
@@ -284,6 +291,8 @@ def _described(
     if wanted.costs is not None:
         said["costs"] = _costs(wanted.costs)
     found = replace(describe(wanted.network) if wanted.network else Description(), **said)
+    if wanted.overlap is not None:
+        found = replace(found, costs=replace(found.costs, overlap=wanted.overlap))
     if nodes:
         found = replace(found, nodes=None)
     if not found.service_time:

@@ -184,6 +184,9 @@ def remarks(rows: Sequence[Row]) -> Iterable[str]:
     parts = rows[0].point.policy.partition("+")[2]
     if parts:
         yield f"policies are simulated with {parts}"
+    overlap = rows[0].point.setting.network.costs.overlap
+    if overlap and not any(row.point.setting.overlaps for row in rows):
+        yield f"of the overlap of {overlap:g} nothing is hidden: no policy reads ahead; eager does"
     growing = sum(row.verdict == "growing" for row in rows)
     if growing:
         which = "the queues" if len(rows) == 1 else f"the queues of {growing} of {len(rows)} points"

@@ -9,6 +9,7 @@ graph = [[2, 3], [1, 3], [1, 2]]  # whom each node may draw, from 1; without it 
 first = 1.0
 later = 1.5
 aggregation = 2.0
+overlap = 0.4                     # of jobs that read proposals, the share that is reading them
 ```
 
 What is unknown is refused by its name, and so is what has the wrong type.
@@ -200,7 +201,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "costs": _table,
 }
 _COSTS: dict[str, Callable[[object], object]] = dict.fromkeys(
-    ("first", "later", "aggregation"), _number
+    ("first", "later", "aggregation", "overlap"), _number
 )
 
 

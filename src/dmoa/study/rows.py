@@ -134,6 +134,7 @@ def flat(row: Row) -> dict[str, Any]:
         "policy": point.policy,
         "law": point.law,
         "gossip": setting.gossip,
+        "overlap": setting.network.costs.overlap,
         "arrival_rate": point.rate,
         "rho": point.rho,
         "replications": row.mean.count,

@@ -7,7 +7,7 @@ from math import isinf
 
 from dmoa.core.mixture import Mixture
 from dmoa.core.network import Network
-from dmoa.core.stability import draws
+from dmoa.core.stability import draws, utilisations
 from dmoa.theory.laws import LOG_NORMAL, PARETO, Law
 from dmoa.theory.overload import fluid_overload
 
@@ -17,6 +17,8 @@ CV_MIN, CV_MAX = 0.3, 2.0
 """Of service times: below, nodes keep in step; above, a few jobs decide all."""
 COMMON_MAX = 0.5
 """Of the log-variance, in common to all jobs of a query."""
+RHO_READ = 0.8
+"""Of a node; beyond, what reading ahead gains is predicted up to twice too high."""
 DENSE = 0.5
 """The share of its peers that a node draws, from which on all are busy at the same times."""
 _HEAVY = 3.0
@@ -82,6 +84,13 @@ def doubts_of(network: Network, mixture: Mixture, law: Law) -> Iterable[str]:
         yield "with so heavy a tail of service times, what is measured rarely is near the mean"
     if mixture.layers == 0:
         return
+    if network.costs.overlap and max(utilisations(network, mixture)) > RHO_READ + EQUAL:
+        yield (
+            f"above a rho of {RHO_READ:g} what reading ahead gains is predicted too high: it may "
+            "be half as much"
+        )
+    if network.costs.overlap and max(network.slots) > 1:
+        yield "with more than one slot more may be read ahead than is predicted"
     if _density(network, mixture) > DENSE and law.cv < 1.0:
         yield (
             f"each layer asks more than {DENSE:.0%} of the peers, so that all are busy at the "

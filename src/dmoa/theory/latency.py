@@ -12,6 +12,9 @@ Three approximations, and what each is worth:
    sum of the layers' quantiles): the busier the nodes, the less a queue changes from layer
    to layer, so the second has the weight 0.75 C, with the mean chance C that a job waits.
 
+Where models read ahead (`Costs.overlap`) a fourth says what that hides (`overlap.hidden_share`):
+jobs that read proposals are shorter by that, and queues by half of what that would make them.
+
 Measured against simulations: see `docs/theory.md`. Where the prediction is not to be trusted
 there is none, and `Prediction.doubts` says why.
 """
@@ -25,12 +28,14 @@ from math import exp, fsum, sqrt
 import numpy as np
 
 from dmoa.core.mixture import Mixture
-from dmoa.core.network import Costs, Network
-from dmoa.core.stability import draws, utilisations
+from dmoa.core.network import Network
+from dmoa.core.stability import utilisations
 from dmoa.errors import LawError
 from dmoa.theory.barrier import last_of, last_of_all
 from dmoa.theory.doubts import EQUAL, doubts_of, overloaded, refusals
+from dmoa.theory.kinds import Hidden, alike, kinds_of
 from dmoa.theory.laws import LOG_NORMAL, Law, LogNormal
+from dmoa.theory.overlap import hidden_share
 from dmoa.theory.waiting import Grid, Kind, Row, Spectrum
 
 _TOGETHER = 0.75
@@ -39,6 +44,9 @@ _POINTS, _POINTS_MANY, _MANY = 2048, 1024, 8
 """Of the grid, and fewer from so many kinds of nodes on; even those are right within 0.1 %."""
 _TAILS = 20.0
 """Mean delays of the slowest node that are kept of a tail."""
+_RELIEF = 0.5
+"""How far queues are shorter for what is hidden, of what as much less work would do; measured.
+It is hidden where a node is idle, and so hardly anybody waits behind it."""
 _NORMALS = 5
 """Values that stand for what the jobs of a query have in common."""
 
@@ -75,6 +83,7 @@ class Prediction:
     length: tuple[float, ...]
     goodput: float | None
     doubts: tuple[str, ...]
+    hidden: float = 0.0
 
     @property
     def stable(self) -> bool:
@@ -98,14 +107,25 @@ def predict(network: Network, mixture: Mixture, law: Law) -> Prediction:
     reasons = tuple(refusals(mixture, law, max(rho)))
     if reasons:
         return Prediction(rho, None, (), (), (), (), goodput, reasons)
-    kinds, kind_of = _kinds(network, mixture, law)
-    answer, layers, homes = _Answer(network, mixture, law, kinds, kind_of).latencies()
+    kinds, kind_of = kinds_of(network, mixture, law)
+    asked = _Answer(network, mixture, law, kinds, kind_of)
+    answer, layers, homes = asked.latencies()
+    busy = [each * slots for each, slots in zip(rho, network.slots, strict=True)]
+    if network.costs.overlap and mixture.layers:
+        kinds, kind_of = kinds_of(network, mixture, law, asked.hidden(_RELIEF))
+        asked = _Answer(network, mixture, law, kinds, kind_of)
+        answer, layers, homes = asked.latencies()
+        saved = asked.saved()
+        busy = [
+            each - rate * less
+            for each, rate, less in zip(busy, network.arrival_rates, saved, strict=True)
+        ]
     waiting = tuple(kinds[each].waiting for each in kind_of)
-    length = tuple(
-        wait + each * slots for wait, each, slots in zip(waiting, rho, network.slots, strict=True)
-    )
+    length = tuple(wait + each for wait, each in zip(waiting, busy, strict=True))
     doubts = tuple(doubts_of(network, mixture, law))
-    return Prediction(rho, answer, layers, homes, waiting, length, goodput, doubts)
+    return Prediction(
+        rho, answer, layers, homes, waiting, length, goodput, doubts, asked.hidden_mean()
+    )
 
 
 def quick_mean(
@@ -126,74 +146,6 @@ def quick_mean(
     last = fsum(1.0 / seat for seat in range(1, mixture.fanout + 2))
     layer = last * wait + 1.0 + cv * (last - 1.0)
     return service_time * (mixture.layers * layer + wait + 1.0)
-
-
-# -- nodes ----------------------------------------------------------------------------
-
-
-def _alike(value: float) -> float:
-    """Forget the last digits, in which sums of the same numbers may differ."""
-    return float(f"{value:.9g}")
-
-
-def _kinds(network: Network, mixture: Mixture, law: Law) -> tuple[list[Kind], list[int]]:
-    """Sort the nodes into kinds; the kinds, and the index of each node's."""
-    drawn, again = draws(network, mixture), _drawn_again(network, mixture)
-    kinds: dict[Kind, int] = {}
-    known: dict[tuple[float, float, float, float, int], int] = {}
-    kind_of: list[int] = []
-    rows = zip(
-        network.arrival_rates, drawn, again, network.service_times, network.slots, strict=True
-    )
-    for row in rows:
-        if row not in known:
-            kind = _kind(network.costs, mixture, law, *row)
-            known[row] = kinds.setdefault(kind, len(kinds))
-        kind_of.append(known[row])
-    return list(kinds), kind_of
-
-
-def _kind(  # noqa: PLR0913, PLR0917  (what makes a node)
-    costs: Costs,
-    mixture: Mixture,
-    law: Law,
-    rate: float,
-    drawn: float,
-    again: float,
-    time: float,
-    slots: int,
-) -> Kind:
-    """Tell the kind of a node that is asked and `drawn` so often per second.
-
-    `again` is how often it is drawn for a layer that was drawn for the last; by which share
-    of these draws all nodes are drawn together is again over drawn.
-    """
-    layers, own, others = mixture.layers, _alike(rate), _alike(drawn)
-    jobs = [(own, time * costs.of(layers + 1, layers))]
-    if layers:
-        jobs.append((own + others, time * costs.first))
-    if layers > 1:
-        jobs.append(((layers - 1) * (own + others), time * costs.later))
-    together = again / drawn if drawn else 0.0
-    returning = layers * own + max(layers - 1, 0) * again
-    total = fsum(each for each, _ in jobs)
-    feedback = _alike((1.0 - together) * returning / total) if total else 0.0
-    return Kind(tuple(jobs), slots, law.cv, feedback)
-
-
-def _drawn_again(network: Network, mixture: Mixture) -> tuple[float, ...]:
-    """Tell how often a node is drawn for a layer that was drawn for the last: per second."""
-    rates, fanout = network.arrival_rates, float(mixture.fanout if mixture.layers else 0)
-    if not fanout:
-        return (0.0,) * network.nodes
-    if network.graph is None:
-        share, total = (fanout / (network.nodes - 1)) ** 2, fsum(rates)
-        return tuple(share * max(total - rate, 0.0) for rate in rates)
-    drawn = [0.0] * network.nodes
-    for home, peers in enumerate(network.graph):
-        for peer in peers:
-            drawn[peer] += rates[home] * (fanout / len(peers)) ** 2
-    return tuple(drawn)
 
 
 # -- queries --------------------------------------------------------------------------
@@ -220,6 +172,10 @@ class _Answer:
         self._homes, self._home_of = self._sort_homes(network, kind_of)
         self._complete = network.graph is None
         self._steps = _steps(network, mixture)
+        self._overlap = network.costs.overlap if mixture.layers else 0.0
+        self._at_home = [kind for kind, _ in self._homes]
+        self._shares = np.zeros((len(self._steps), len(self._homes)))
+        self._weight = 1.0
         self._shared = _shared(law) if mixture.layers else [(1.0, 1.0, law)]
         self._law = law
         rates = np.zeros(len(self._homes))
@@ -264,6 +220,7 @@ class _Answer:
         each = [np.zeros((len(self._homes), grid.points)) for _ in self._steps]
         whole = np.zeros((len(self._homes), grid.points // 2 + 1), dtype=np.complex128)
         for weight, scale, law in self._shared:
+            self._weight = weight
             rows = self._of_steps(waits, scale, law)
             spectra = 1.0 + 0.0j
             for step, total, row in zip(self._steps, each, rows, strict=True):
@@ -289,14 +246,67 @@ class _Answer:
 
     def _of_steps(self, waits: Spectrum, scale: float, law: Law) -> list[Row]:
         """Tell the distribution of each step, a row per kind of home."""
-        known: dict[tuple[float, int], Row] = {}
+        known: dict[tuple[float, int], tuple[Row, Row]] = {}
+        found: list[Row] = []
         for step in self._steps:
             if (step.cost, step.fanout) not in known:
-                means = [time * step.cost * scale for time in self._times]
-                served = np.array([self._grid.service(law, mean) for mean in means])
-                nodes = self._grid.cdf(waits * self._grid.spectrum(served))
-                known[step.cost, step.fanout] = self._of_homes(nodes, step.fanout)
-        return [known[step.cost, step.fanout] for step in self._steps]
+                nodes = self._of_nodes(waits, scale * step.cost, law)
+                known[step.cost, step.fanout] = nodes, self._of_homes(nodes, step.fanout)
+            found.append(known[step.cost, step.fanout][1])
+        if not self._overlap:
+            return found
+        own = known[self._steps[0].cost, self._steps[0].fanout][0][self._at_home]
+        for place, step in enumerate(self._steps[1:], 1):
+            share = self._share(place, own, found[place - 1], scale * step.cost, law)
+            whole = known[step.cost, step.fanout][0][self._at_home]
+            short = self._of_nodes(waits, scale * step.cost * (1.0 - self._overlap), law)
+            own = whole + share[:, None] * (short[self._at_home] - whole)
+            part = np.divide(own, whole, out=np.ones_like(own), where=whole > 0.0)
+            found[place] = np.clip(found[place] * part, 0.0, 1.0)
+        return found
+
+    def _of_nodes(self, waits: Spectrum, cost: float, law: Law) -> Row:
+        """Tell how long jobs of such a cost take, waiting and in service; a row per kind."""
+        served = np.array([self._grid.service(law, time * cost) for time in self._times])
+        return self._grid.cdf(waits * self._grid.spectrum(served))
+
+    def _share(self, place: int, own: Row, layer: Row, cost: float, law: Law) -> Row:
+        """Tell which share of its reading each kind of home hides of a step, and note it."""
+        shares = np.array(
+            [
+                hidden_share(
+                    *(self._grid, self._kinds[kind], own[home], layer[home]),
+                    self._grid.service(law, self._times[kind] * cost * self._overlap),
+                )
+                for home, kind in enumerate(self._at_home)
+            ]
+        )
+        self._shares[place] += self._weight * shares
+        return shares
+
+    @property
+    def _later(self) -> Row:
+        """Shares of the reading that each kind of home hides of its jobs of later layers."""
+        return self._shares[1] if len(self._steps) > 2 else 0.0 * self._shares[0]  # noqa: PLR2004
+
+    def hidden(self, part: float) -> list[Hidden]:
+        """Tell a part of the shares that each node hides, as `latencies` found them."""
+        pairs = zip((part * self._later).tolist(), (part * self._shares[-1]).tolist(), strict=True)
+        shares = [(alike(later), alike(last)) for later, last in pairs]
+        return [shares[home] for home in self._home_of]
+
+    def saved(self) -> list[float]:
+        """Tell the seconds that each node hides of the jobs of one of its queries."""
+        costs = [step.cost * step.repeats for step in self._steps]
+        less = costs[-1] * self._shares[-1] + costs[min(1, len(costs) - 1)] * self._later
+        return [
+            float(less[home]) * self._overlap * self._times[self._at_home[home]]
+            for home in self._home_of
+        ]
+
+    def hidden_mean(self) -> float:
+        """Tell which share of an aggregation is hidden, in the mean of all queries."""
+        return float(self._overlap * (self._weights @ self._shares[-1]))
 
     def _of_homes(self, nodes: Row, fanout: int) -> Row:
         """Wait for the last of home and its peers."""
@@ -305,7 +315,7 @@ class _Answer:
         if fanout:
             rows = [last_of(nodes[kind], nodes, counts, fanout) for kind, counts in self._homes]
             return np.array(rows)
-        return nodes[[kind for kind, _ in self._homes]]
+        return nodes[self._at_home]
 
     def _latency(self, apart: Row, steps: Sequence[Row]) -> Latency:
         """Blend the quantiles of independent layers and of layers slow together."""
