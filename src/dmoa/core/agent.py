@@ -235,9 +235,16 @@ class Agent:
                 assert_never(event)
         self._ring(now)
         self._bench.fill(now)
-        self._bench.reader.look(ahead(self._home.queries.values(), self._bench.reader, now))
+        self._read(event, now)
         self.gauge.level(self.queue.waiting, self.queue.serving)
         return self._wants.taken()
+
+    def _read(self, event: Event, now: float) -> None:
+        """Look what can be read ahead, unless nothing has changed: most of what comes is gossip."""
+        reader = self._bench.reader
+        gossip = isinstance(event, Received) and isinstance(event.message, Gossip)
+        if reader.able and (self._wants.some or not gossip):
+            reader.look(ahead(self._home.queries.values(), reader, now))
 
     def _ring(self, now: float) -> None:
         """Act on every timer that is due."""

@@ -235,10 +235,10 @@ class Query:
 
         The very same effect as before where nothing has changed.
         """
-        if not self.eager or not 0 < self.layer <= self.layers or not self.ordered:
-            return None
         known, follow = len(self.fresh), self.last
-        if not known and not follow:
+        if not (known or follow) or not self.eager:
+            return None
+        if not 0 < self.layer <= self.layers or not self.ordered:
             return None
         layer, seat = self.layers + 1 if self.deepest else self.layer + 1, int(self.ranks)
         old = reader.under_way.get(job_name(self.asked.query, layer, seat))

@@ -49,6 +49,8 @@ class Reader:
         if not self.able:
             return
         reads = {read.job.id: read for read in islice(wanted, self.free)}
+        if not reads and not self.under_way:
+            return
         for job in [each for each in self.under_way if each not in reads]:
             self._rest(job)
         for job, read in reads.items():

@@ -29,6 +29,11 @@ class Wants:
         """Want one more thing done, after those before."""
         self._effects.append(effect)
 
+    @property
+    def some(self) -> bool:
+        """Tell whether anything was wanted in this step."""
+        return bool(self._effects)
+
     def taken(self) -> list[Effect]:
         """Hand over the effects of this step."""
         effects, self._effects = self._effects, []

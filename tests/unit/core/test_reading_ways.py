@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dmoa.core.effects import Effect, Read, Rest, Serve
 from dmoa.core.events import Abandoned, Lost, Woke
 from dmoa.core.job import Profile
-from dmoa.core.messages import Decline, Farewell
+from dmoa.core.messages import Decline, Farewell, Gossip
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId
 from dmoa.core.outlook import Plan
@@ -287,3 +289,19 @@ def test_what_changes_nothing_reads_nothing() -> None:
     assert told(room.tell("a", Woke())) == []
     assert told(room.hear("a", "d", Farewell())) == []
     assert told(room.tell("a", Lost(NodeId("d"), JobId("a/1/9/1.1")))) == []
+
+
+def test_gossip_alone_is_not_looked_at_and_gossip_that_ends_a_layer_is() -> None:
+    room = asked(make_room())
+    comes(room, "b", "theirs")
+    room.serve("a", "mine")
+    reader = room.agents["a"]._bench.reader
+    looked, look = [], reader.look
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(reader), "look", lambda _, wanted: (looked.append(1), look(wanted)))
+        room.told("a", "c", length=3)
+        assert not looked
+        digest = room.agents["c"].digest(room.now)
+        anew = room.hear("a", "c", Gossip(replace(digest, incarnation=2)))
+    assert looked
+    assert told(anew) == ["Serve 2.0 theirs,mine"]

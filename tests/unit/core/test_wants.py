@@ -18,10 +18,13 @@ STEPS = st.lists(
 def test_effects_are_taken_once_in_their_order() -> None:
     wants = Wants()
     first, second = Cancel(JobId("1")), Cancel(JobId("2"))
+    assert not wants.some
     wants.want(first)
     wants.want(second)
+    assert wants.some
     assert wants.taken() == [first, second]
     assert wants.taken() == []
+    assert not wants.some
     wants.check()
 
 
