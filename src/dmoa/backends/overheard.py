@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from dmoa.core.job import Completion, Profile, Prompt
-from dmoa.errors import BackendError
-from dmoa.runtime.ports import Backend, Tokens
+from dmoa.errors import BackendError, BackendRefusedError
+from dmoa.runtime.ports import Backend, Reads, Tokens
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +35,12 @@ class Overheard:
     def generate(self, prompt: Prompt) -> Tokens:
         """Stream the completion of a prompt."""
         return self._overheard(prompt)
+
+    async def read(self, prompt: Prompt) -> int:
+        """Read a prompt ahead, of which nothing is told; BackendError where the model cannot."""
+        if not isinstance(self._inner, Reads):
+            raise BackendRefusedError("the model does not read ahead")
+        return await self._inner.read(prompt)
 
     async def _overheard(self, prompt: Prompt) -> AsyncGenerator[str | Completion, None]:
         for turn in prompt.turns:
