@@ -36,7 +36,8 @@ the change of the mean time to answer against the paper's protocol, 20 nodes, M=
 - `learning`: a layer is waited for as long as measured answers take, not for a share of the
   time that is left; and a peer that takes longer than it says is believed less (`View`).
 - `eager`: while a layer is under way, models with a free slot read what the next job will ask
-  them (`core/reading.py`).
+  them (`core/reading.py`). -7 % at rho 0.3 and -5 % at 0.7, where half of an aggregation is
+  reading (10 nodes, M=1, k=2 and 4), and ever less the nearer rho comes to 1.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ alike: as often asked, as fast, with one slot, and drawn uniformly.
 
 At M = 0 nobody is drawn and k does not matter: a query is one job at home. At k = 0, which
 the paper leaves out, a query goes M + 1 times through its home, which refines its own
-answer. At rho = 1 itself queues have no bound.
+answer. At rho = 1 itself queues have no bound. What is read ahead (`core/reading.py`) changes
+none of this: it is the same work, done earlier, in slots that are idle.
 """
 
 from __future__ import annotations
