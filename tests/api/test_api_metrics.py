@@ -20,7 +20,10 @@ from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.telemetry.metrics import NAMES, OTHER, Metrics
 
 CHAT = "/v1/chat/completions"
-GAUGED = ("ratio", "info", "running", "waiting", "slots", "limit", "peers", "layers", "fanout")
+GAUGED = (
+    *("ratio", "info", "running", "waiting", "reading", "slots", "limit"),
+    *("peers", "layers", "fanout"),
+)
 """Ends of gauges: most count things, and then the thing is the unit."""
 ABBREVIATED = re.compile(r"_(s|ms|us|ns|sec|secs|min|mins|hours|kb|mb|gb|kib|mib|percent|pct)\b")
 
