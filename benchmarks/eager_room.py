@@ -28,7 +28,7 @@ from dmoa.runtime.streams import Token
 PATIENCE = 600.0
 """Seconds for an answer; the machine may be busy."""
 MEET_SECONDS = 10.0
-AT_REST = 0.1
+AT_REST = 0.2
 """Seconds without a step, after which all that came has been read."""
 
 
