@@ -13,6 +13,7 @@ from dmoa.core.messages import (
     Gossip,
     Message,
     Piece,
+    Preview,
     Proposal,
     Propose,
     Withdraw,
@@ -37,6 +38,20 @@ MESSAGES: list[Message | Piece] = [
             patience=2.5,
             age=0.5,
         )
+    ),
+    Preview(
+        Job(
+            id=JobId("a/1/1/2.1"),
+            query=QueryId("a/1/1"),
+            home=NodeId("a"),
+            role="proposer",
+            layer=2,
+            turns=(Turn("user", "why?"),),
+            proposals=("because",),
+            sampling=Sampling(),
+            patience=2.5,
+        ),
+        2,
     ),
     Piece(JOB, "some text"),
     Proposal(JOB, Completion("because", "m", 3, 4), 0.1, 0.2),

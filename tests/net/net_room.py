@@ -6,8 +6,9 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import zenoh
@@ -16,7 +17,7 @@ from net_realm import Realm
 from dmoa.core.digest import Digest
 from dmoa.core.events import Offence
 from dmoa.core.job import Completion, Job, Sampling, Turn
-from dmoa.core.messages import Piece, Proposal, Propose
+from dmoa.core.messages import Piece, Preview, Proposal, Propose
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.net.desk import Desk
 from dmoa.net.memory import MemoryEndpoint, MemoryNetwork
@@ -51,6 +52,11 @@ def make_job(
             patience=patience,
         )
     )
+
+
+def make_preview(number: int = 1, home: str = "a", **other: Any) -> Preview:
+    job = make_job(home, name="2.1", **other).job
+    return Preview(replace(job, layer=2, proposals=("so",)), number)
 
 
 def make_proposal(message: Propose, text: str = "done") -> Proposal:

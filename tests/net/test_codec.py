@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from net_room import make_digest, make_job, make_proposal
+from net_room import make_digest, make_job, make_preview, make_proposal
 
 from dmoa.core.digest import Digest
 from dmoa.core.job import Completion, Job, Sampling, Turn
@@ -20,6 +20,7 @@ from dmoa.core.messages import (
     Gossip,
     Message,
     Piece,
+    Preview,
     Probe,
     Proposal,
     Propose,
@@ -81,6 +82,7 @@ digests = st.builds(
     refused=counts,
     declined=counts,
     url=st.just("") | text.map("http://".__add__),
+    reads=st.booleans(),
 )
 completions = st.tuples(counts, counts).flatmap(
     lambda two: st.builds(
@@ -97,6 +99,7 @@ completions = st.tuples(counts, counts).flatmap(
 )
 messages = st.one_of(
     st.builds(Propose, jobs),
+    st.builds(Preview, jobs.filter(lambda job: bool(job.proposals)), st.integers(1, 2**31)),
     st.builds(Piece, ids, text),
     st.builds(Proposal, ids, completions, seconds, seconds),
     st.builds(Decline, ids, counts),
@@ -108,6 +111,7 @@ messages = st.one_of(
 
 EXAMPLES: list[Message | Piece] = [
     make_job(),
+    make_preview(),
     Piece(make_job().job.id, "word"),
     make_proposal(make_job()),
     Decline(make_job().job.id, 3),
@@ -116,6 +120,14 @@ EXAMPLES: list[Message | Piece] = [
     Gossip(make_digest("a")),
     Farewell(),
 ]
+
+
+def test_a_node_that_does_not_say_so_reads_nothing_ahead() -> None:
+    head, body = fields(Gossip(make_digest("a")))
+    del body["digest"]["reads"]  # as an older one tells it
+    message = codec.decode(head + json.dumps(body).encode())
+    assert isinstance(message, Gossip)
+    assert message.digest.reads is False
 
 
 def fields(message: Message | Piece) -> tuple[bytes, dict[str, Any]]:
@@ -314,6 +326,9 @@ def test_nothing_larger_than_the_limit_is_written() -> None:
         Propose(replace(make_job().job, turns=(Turn("user", "\ud800"),))),
         Propose(replace(make_job().job, sampling=Sampling(presence_penalty=float("nan")))),
         Propose(replace(make_job().job, sampling=Sampling(temperature=float("nan")))),
+        replace(make_preview(), number=0),
+        replace(make_preview(), job=make_job().job),
+        Preview(replace(make_preview().job, id="x" * codec.ID_CHARACTERS), 1),  # type: ignore[arg-type]
         Piece(make_job().job.id, "\ud800"),
         Decline(make_job().job.id, -1),
         Gossip(replace(make_digest("a"), utilisation=float("inf"))),

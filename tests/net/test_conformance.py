@@ -15,10 +15,11 @@ from net_room import (
     collect,
     make_digest,
     make_job,
+    make_preview,
     make_proposal,
 )
 
-from dmoa.core.messages import Decline, Failure, Piece, Propose
+from dmoa.core.messages import Decline, Failure, Offer, Piece, Preview, Propose
 from dmoa.core.names import NodeId
 from dmoa.errors import UnreachableError
 from dmoa.runtime.ports import Frames
@@ -232,3 +233,39 @@ async def test_two_nodes_can_ask_each_other_at_once(room: Opens) -> None:
         b = await r.open(B)
         await r.meet()
         await asyncio.gather(collect(a, B, make_job("a")), collect(b, A, make_job("b")))
+
+
+async def test_a_preview_goes_beside_its_job_and_is_taken_back_alone(room: Opens) -> None:
+    shown, taken = asyncio.Event(), asyncio.Event()
+
+    async def hold(caller: NodeId, message: Offer) -> Frames:
+        del caller
+        if isinstance(message, Propose):
+            yield make_proposal(message)
+        elif message.number == 1:
+            yield Decline(message.name, 3)
+        try:
+            shown.set()
+            await asyncio.sleep(10 * PATIENT)
+        finally:
+            taken.set()
+
+    first, second = make_preview(), make_preview(2)
+    async with room() as r:
+        a = await r.open(A)
+        await r.open(B, hold)
+        await r.meet()
+        assert await collect(a, B, first) == [Decline(first.name, 3)]
+        shown.clear()
+        taken.clear()
+        holds = asyncio.create_task(collect(a, B, second))
+        await asyncio.wait_for(shown.wait(), PATIENT)
+        job = Propose(second.job)
+        assert await collect(a, B, job) == [make_proposal(job)]
+        assert isinstance(second, Preview)
+        assert not holds.done()
+        taken.clear()
+        holds.cancel()
+        await asyncio.wait_for(taken.wait(), PATIENT)
+        assert not r.host(A).offences
+        assert not r.host(B).offences

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from dmoa.core.agent import Agent
 from dmoa.core.events import Event, Offended, Received
 from dmoa.core.job import Completion
-from dmoa.core.messages import Decline, Failure, Gossip, Proposal, Propose, Withdraw
+from dmoa.core.messages import Decline, Failure, Gossip, Preview, Proposal, Propose, Withdraw
 from dmoa.core.names import JobId, NodeId
 from dmoa.core.query import Query
 from dmoa.core.reputation import MOST, RETURN, SHUN, WEIGHTS
@@ -26,7 +26,7 @@ def is_malformed(agent: Agent, event: Event) -> bool:
         return False
     sender, message = event.sender, event.message
     match message:
-        case Propose(job=job):
+        case Propose(job=job) | Preview(job=job):
             return {job.home, job.id.split("/")[0]} != {sender}
         case Withdraw(job=name):
             return name.split("/")[0] != sender
@@ -94,6 +94,8 @@ class Ledger:
         match event:
             case Received(sender, Propose(job=job)) if known.shunned(sender, now):
                 assert job.id not in here - self.here, f"{sender} is shunned, and served"
+            case Received(sender, Preview(job=job)) if known.shunned(sender, now):
+                assert job.id not in agent._shelf.held, f"{sender} is shunned, and read"
             case _:
                 pass
         self.here = here

@@ -295,7 +295,9 @@ def rate_of(world: World, node: str) -> float:
 
 def quiet(world: World) -> bool:
     """Tell whether nothing goes on, or is on its way, but what goes on for ever."""
-    if world.at_work or any(agent.queries or len(agent.queue) for agent in world.agents.values()):
+    agents = world.agents.values()
+    busy = any(agent.queries or len(agent.queue) or agent._shelf.held for agent in agents)
+    if world.at_work or busy:
         return False
     return not any(
         isinstance(event, Received) and not isinstance(event.message, Gossip | Farewell | Probe)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dmoa.core.agent import Agent
-from dmoa.core.effects import Deliver, Effect, Fail, Read, Report, Rest, Serve
-from dmoa.core.events import Abandoned, Event, Faltered, Served
+from dmoa.core.effects import Deliver, Effect, Fail, Read, Report, Rest, Send, Serve
+from dmoa.core.events import Abandoned, Event, Faltered, Received, Served
 from dmoa.core.job import Job
+from dmoa.core.messages import Preview
 from dmoa.core.names import JobId, QueryId
 from dmoa.core.query import Query
 
@@ -22,12 +23,14 @@ class Story:
     """One query, as far as reading goes.
 
     `came` are the jobs whose proposals are in, of `layer`, as they are to be read. `read` is what
-    was read last, in the layer `during`, until home's own model is given what follows.
+    was read last, in the layer `during`, until home's own model is given what follows. Of the
+    layer `fixed` peers were shown what came, so that its order stands.
     """
 
     layer: int = 0
     came: list[JobId] = field(default_factory=list)
     during: int = 0
+    fixed: int = 0
     read: Job | None = None
 
 
@@ -38,6 +41,7 @@ class Desk:
     busy: set[JobId] = field(default_factory=set)
     reads: dict[JobId, Read] = field(default_factory=dict)
     stories: dict[QueryId, Story] = field(default_factory=dict)
+    shown: dict[JobId, list[Job]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -47,12 +51,12 @@ class Readers:
     desks: dict[str, Desk] = field(default_factory=dict)
     began: int = 0
     used: int = 0
+    foreign: int = 0
     rested: int = 0
 
     def __call__(self, agent: Agent, event: Event, effects: Sequence[Effect]) -> None:
         desk = self.desks.setdefault(f"{agent.node}/{agent._incarnation}", Desk())
-        if isinstance(event, Served | Faltered):
-            desk.busy.discard(event.job)
+        _happened(desk, event)
         last: Effect | None = None
         for effect in effects:
             match effect:
@@ -60,12 +64,16 @@ class Readers:
                     _reported(agent, desk, effect)
                 case Serve(job=job):
                     assert last != Rest(job.id), f"{job.id} begins, and what was read is given up"
-                    self.used += desk.reads.pop(job.id, None) is not None
+                    read = desk.reads.pop(job.id, None) is not None
+                    self.used += read
+                    self.foreign += read and job.home != agent.node
                     desk.busy.add(job.id)
                     _served(desk, job)
                 case Read():
                     self.began += 1
                     _began(agent, desk, effect)
+                case Send(message=Preview(job=job)):
+                    desk.stories[job.query].fixed = job.layer - 1
                 case Rest(job=name):
                     self.rested += 1
                     assert desk.reads.pop(name, None), f"{name} is to rest, and was not read"
@@ -85,6 +93,16 @@ def may_read(agent: Agent) -> bool:
     return agent.profile.reads and agent.policy.eager != "off"
 
 
+def _happened(desk: Desk, event: Event) -> None:
+    match event:
+        case Served(job=name) | Faltered(job=name):
+            desk.busy.discard(name)
+        case Received(message=Preview(job=job)):
+            desk.shown.setdefault(job.id, []).append(job)
+        case _:
+            pass
+
+
 # -- effect by effect -----------------------------------------------------------------
 
 
@@ -95,21 +113,36 @@ def _reported(agent: Agent, desk: Desk, effect: Report) -> None:
         return
     if visit.layer != story.layer:
         story.layer, story.came, story.read = visit.layer, [], None
-    own, begun = visit.job.endswith(f"/{visit.layer}.0"), story.during == visit.layer
+    own, begun = visit.job.endswith(f"/{visit.layer}.0"), visit.layer in (story.during, story.fixed)
     first = own and may_read(agent) and not begun
     story.came.insert(0 if first else len(story.came), visit.job)
 
 
 def _began(agent: Agent, desk: Desk, effect: Read) -> None:
-    job, story = effect.job, desk.stories[effect.job.query]
+    job = effect.job
     assert may_read(agent), f"{job.id} is read where nothing is to be"
     assert agent.queue.waiting == 0, f"{job.id} is read while others wait"
+    if job.home != agent.node:
+        _shown(agent, desk, effect)
+        return
+    story = desk.stories[job.query]
     old, layer = desk.reads.get(job.id), agent._home.queries[job.query].layer
     again = old is not None and (old.job.proposals, old.follow) == (job.proposals, effect.follow)
     assert not again, f"{job.id} is read anew for nothing"
     if story.read is not None and story.during == layer:
         _goes_on(story.read, job)
     desk.reads[job.id], story.read, story.during = effect, job, layer
+
+
+def _shown(agent: Agent, desk: Desk, effect: Read) -> None:
+    """Of a peer's jobs that is read which its home showed, and nothing is waited for."""
+    job = effect.job
+    assert agent.policy.eager == "all"
+    assert job in desk.shown[job.id], f"{job.id} was not shown so"
+    old = desk.reads.get(job.id)
+    assert old is None or old.job != job, f"{job.id} is read anew for nothing"
+    assert not effect.follow
+    desk.reads[job.id] = effect
 
 
 def _served(desk: Desk, job: Job) -> None:
@@ -135,7 +168,9 @@ def _goes_on(old: Job, new: Job) -> None:
 def _as_things_stand(agent: Agent, desk: Desk) -> None:
     """The oldest queries are read for, as far as there are slots, and as far as they came."""
     queries = agent._home.queries
-    for name, read in desk.reads.items():
+    own = {name: read for name, read in desk.reads.items() if read.job.home == agent.node}
+    assert desk.reads.keys() - own.keys() <= agent._shelf.held.keys()
+    for name, read in own.items():
         assert read.job.query in queries, f"{name} is read for nobody"
         query = queries[read.job.query]
         assert read.job.layer > query.layer, f"{name} is read, and its layer is over"
@@ -152,6 +187,7 @@ def _as_things_stand(agent: Agent, desk: Desk) -> None:
 
 def _nothing_is_left_out(agent: Agent, desk: Desk) -> None:
     reading = {read.job.query for read in desk.reads.values()}
+    own = all(read.job.home == agent.node for read in desk.reads.values())
     free = agent.queue.slots - len(desk.busy) - len(desk.reads)
     unread: Query | None = None
     for name, query in agent._home.queries.items():
@@ -160,3 +196,6 @@ def _nothing_is_left_out(agent: Agent, desk: Desk) -> None:
         if known and name not in reading:
             unread = query
     assert unread is None or free == 0, "a slot idles, while something could be read"
+    assert unread is None or own, "a peer's job is read, and an own one is not"
+    held = agent._shelf.held.keys() - desk.reads.keys()
+    assert not held or free == 0, f"a slot idles, while {held} could be read"

@@ -21,9 +21,19 @@ from dmoa.core.effects import (
 )
 from dmoa.core.events import Abandoned, Event, Faltered, Lost, Received, Served
 from dmoa.core.history import Record
-from dmoa.core.messages import Decline, Failure, Gossip, Probe, Proposal, Propose, Withdraw
+from dmoa.core.messages import (
+    Decline,
+    Failure,
+    Gossip,
+    Message,
+    Preview,
+    Probe,
+    Proposal,
+    Propose,
+    Withdraw,
+)
 from dmoa.core.mixture import Mixture
-from dmoa.core.names import JobId, NodeId, QueryId
+from dmoa.core.names import JobId, NodeId, QueryId, previewed
 from dmoa.core.prompts import SQUEEZES
 from dmoa.core.query import DROPPED
 from dmoa.core.recipe import Recipe
@@ -34,6 +44,8 @@ from .watch import EPSILON
 
 def rests(agent: Agent) -> None:
     """Nothing is left over in an agent whose users all left long ago."""
+    assert not agent._previews.coming, f"{agent.node} still shows what will not come"
+    assert not agent._shelf.held, f"{agent.node} still holds previews"
     assert agent.queries == 0, f"{agent.node} still has queries"
     assert not agent._home.seats, f"{agent.node} still waits for {list(agent._home.seats)}"
     assert len(agent.queue) == 0, f"{agent.node} still has jobs"
@@ -184,11 +196,13 @@ def _concluded_well(end: End, trace: Trace, missed: int, world: World) -> None:
 class Life:
     """One life, read from its record: what it owes to its users, peers and model.
 
-    `owed` are jobs that peers have of it, `busy` those its model has: True while wanted.
+    `owed` are jobs that peers have of it, `shown` previews that they may have, `busy` the jobs its
+    model has: True while wanted.
     """
 
     name: str
     owed: dict[JobId, NodeId] = field(default_factory=dict)
+    shown: dict[JobId, NodeId] = field(default_factory=dict)
     busy: dict[JobId, bool] = field(default_factory=dict)
     serves: Counter[JobId] = field(default_factory=Counter)
     too_long: Counter[JobId] = field(default_factory=Counter)
@@ -230,6 +244,8 @@ class Life:
                 del self.busy[job]
             case Received(_, Propose(job=job)):
                 self.foreign.add(job.id)
+            case Received(_, Preview() as preview):
+                self.foreign |= {preview.name, preview.job.id}
             case Received(_, Withdraw(job=job)):
                 self.foreign.add(job)
             case Faltered(job=job, fault=fault):
@@ -240,6 +256,8 @@ class Life:
             ):
                 if self.owed.get(job) == peer:
                     del self.owed[job]
+                if self.shown.get(job) == peer:
+                    del self.shown[job]
             case _:
                 pass
 
@@ -249,16 +267,33 @@ class Life:
                 assert job.id not in self.busy, f"{self.name} serves {job.id} twice at once"
                 self.busy[job.id] = True
                 self.serves[job.id] += 1
-            case Send(to, Probe()):
-                assert to != self.name.split("/")[0], f"{self.name} asks itself how it stands"
             case Cancel(job=name):
                 assert self.busy[name], f"{self.name} cancels {name} twice"
                 self.busy[name] = False
-            case Send(to, Propose(job=job)):
+            case Send(to, message):
+                self._said(NodeId(to), message)
+            case _:
+                pass
+
+    def _said(self, to: NodeId, message: Message) -> None:
+        match message:
+            case Probe():
+                assert to != self.name.split("/")[0], f"{self.name} asks itself how it stands"
+            case Propose(job=job):
                 self.owed[job.id] = to
-            case Send(to, Withdraw(job=name)):
+                mine = [name for name, peer in self.shown.items() if peer == to]
+                for name in mine:  # it knows by itself that it need hold no more
+                    if previewed(name) == job.id:
+                        del self.shown[name]
+            case Preview(job=job):
+                assert job.id not in self.owed, f"{self.name} shows {job.id}, and it was asked"
+                assert message.name not in self.shown, f"{self.name} shows {message.name} again"
+                self.shown[message.name] = to
+            case Withdraw(job=name) if previewed(name):
+                assert self.shown.pop(name) == to, f"{self.name} takes {name} back from {to}"
+            case Withdraw(job=name):
                 assert self.owed.pop(name) == to, f"{self.name} withdraws {name} from {to}"
-            case Send(_, Proposal(job=name) | Decline(job=name) | Failure(job=name)):
+            case Proposal(job=name) | Decline(job=name) | Failure(job=name):
                 self.replies[name] += 1
             case _:
                 pass
@@ -266,6 +301,7 @@ class Life:
     def _gone(self, query: QueryId) -> None:
         """Nobody may work on a query that is gone."""
         left = [job for job in self.owed if job.startswith(f"{query}/")]
+        left += [job for job in self.shown if job.startswith(f"{query}/")]
         assert not left, f"{self.name} never withdrew {left}"
         wanted = [job for job, wanted in self.busy.items() if wanted]
         left = [job for job in wanted if job.startswith(f"{query}/")]

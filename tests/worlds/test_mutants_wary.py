@@ -81,7 +81,7 @@ def read_rubbish(patch: pytest.MonkeyPatch) -> None:
 
 def believe_who_speaks_of_others(patch: pytest.MonkeyPatch) -> None:
     """A peer may withdraw and propose jobs in the name of another, and pass on its digest."""
-    patch.setattr(Agent, "_is_its_own", lambda *_: True)
+    patch.setattr("dmoa.core.agent.is_its_own", lambda *_: True)
 
 
 def blame_whoever_is_late(patch: pytest.MonkeyPatch) -> None:

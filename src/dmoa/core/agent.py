@@ -9,6 +9,7 @@ when the agent wants to be woken if nothing else happens before (`wants`).
 
 from __future__ import annotations
 
+from itertools import chain
 from random import Random
 from typing import assert_never
 
@@ -39,15 +40,18 @@ from dmoa.core.messages import (
     Farewell,
     Gossip,
     Message,
+    Preview,
     Probe,
     Proposal,
     Propose,
     Withdraw,
+    is_its_own,
 )
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId, query_name
 from dmoa.core.outlook import Outlook
 from dmoa.core.policy import PAPER, Policy
+from dmoa.core.preview import Previews, Shelf
 from dmoa.core.query import ahead, as_proposal
 from dmoa.core.queue import Entry, Queue
 from dmoa.core.view import View
@@ -112,6 +116,12 @@ class Agent:
         )
         self._bench = Bench(profile, self.limits, self.queue, self.gauge, self._wants, policy)
         outlook = Outlook(self.view, self._bench, policy)
+        choice = Choice(policy, self.view, outlook, rng)
+        shows = policy.eager == "all"
+        self._shelf = Shelf(
+            shows and profile.reads, self.limits, self.timing, self.queue, self._wants
+        )
+        self._previews = Previews(shows, self.limits, self.timing, self.view, choice, self._wants)
         self._home = Home(
             node,
             self.limits,
@@ -121,7 +131,7 @@ class Agent:
             self._wants,
             policy,
             outlook,
-            Choice(policy, self.view, outlook, rng),
+            choice,
             usual or Mixture(),
         )
         self._wants.wake(now, "gossip", node)
@@ -169,6 +179,7 @@ class Agent:
             refused=gauge.refused,
             declined=gauge.declined,
             url=self._url,
+            reads=self._shelf.able,
         )
 
     def standings(self, now: float) -> tuple[Standing, ...]:
@@ -181,22 +192,7 @@ class Agent:
 
     def census(self, now: float) -> Census:
         """Count who is here, and what was counted since the start."""
-        gauge, queue = self.gauge, self.queue
-        seconds, waiting, serving = gauge.until(now)  # who asks must not change what comes
-        return Census(
-            waiting=queue.waiting,
-            serving=queue.serving,
-            slots=queue.slots,
-            bound=standing.bound(self._home, now),
-            seconds=seconds,
-            waiting_seconds=waiting,
-            serving_seconds=serving,
-            queries=gauge.queries.count,
-            refused=gauge.refused,
-            declined=gauge.declined,
-            served=gauge.count,
-            reading=len(self._bench.reader.under_way),
-        )
+        return standing.census(self._home, now)
 
     def check(self) -> None:
         """Assert every invariant."""
@@ -204,6 +200,8 @@ class Agent:
         self.view.check()
         self._home.check()
         self._bench.reader.check()
+        self._previews.check(self._home.queries)
+        self._shelf.check()
         self._wants.check()
         assert len(self._past) <= self.limits.remembered
 
@@ -220,6 +218,7 @@ class Agent:
             case Lost() if event.peer == self.node:
                 pass
             case Lost():
+                self._previews.ended(event.peer, event.job)
                 self._home.ended(event.peer, event.job, "lost", now, event.detail)
             case Served():
                 self._served(event.job, event.completion, now)
@@ -240,11 +239,17 @@ class Agent:
         return self._wants.taken()
 
     def _read(self, event: Event, now: float) -> None:
-        """Look what can be read ahead, unless nothing has changed: most of what comes is gossip."""
-        reader = self._bench.reader
+        """Show peers what comes, and look what can be read ahead: for own queries first.
+
+        Unless nothing has changed: most of what comes is gossip.
+        """
+        queries, reader = self._home.queries, self._bench.reader
         gossip = isinstance(event, Received) and isinstance(event.message, Gossip)
-        if reader.able and (self._wants.some or not gossip):
-            reader.look(ahead(self._home.queries.values(), reader, now))
+        if gossip and not self._wants.some:
+            return
+        self._previews.look(queries, now)
+        if reader.able:
+            reader.look(chain(ahead(queries.values(), reader, now), self._shelf.reads()))
 
     def _ring(self, now: float) -> None:
         """Act on every timer that is due."""
@@ -262,6 +267,8 @@ class Agent:
                     self._home.expire(QueryId(subject), now)
                 case "job":
                     self._bench.drop(JobId(subject))
+                case "preview":
+                    self._shelf.drop(JobId(subject))
                 case _:
                     assert_never(kind)
 
@@ -306,19 +313,23 @@ class Agent:
         """A peer did wrong: whoever is shunned for it loses the jobs that it has of ours."""
         if peer != self.node and self.view.reputation.blame(peer, offence, now):
             self._home.bereaved(peer, now, "it is shunned")
+            self._shelf.forsake(peer)
 
     def _received(self, sender: NodeId, message: Message, now: float) -> None:
         if sender == self.node:
             return  # an echo, or somebody who bears this name: no peer in either case
-        if not self._is_its_own(sender, message):
+        if not is_its_own(message, sender, self.node):
             self._blame(sender, "malformed", now)
             return
         match message:
             case Propose():
                 self._invited(sender, message.job, now)
+            case Preview():
+                self._shown(sender, message, now)
             case Proposal():
                 self._home.proposed(sender, message, now)
             case Decline():
+                self._previews.ended(sender, message.job)
                 self._home.declined(sender, message, now)
             case Failure():
                 self._home.ended(sender, message.job, "failed", now, message.detail)
@@ -339,9 +350,11 @@ class Agent:
             case Gossip():
                 if self.view.hear(message.digest, now):
                     self._home.bereaved(sender, now, "it started anew")
+                    self._shelf.forsake(sender)
             case Farewell():
                 self.view.leave(sender)
                 self._home.bereaved(sender, now, "it left")
+                self._shelf.forsake(sender)
         self._home.heard(sender, now)
 
     def _invited(self, sender: NodeId, job: Job, now: float) -> None:
@@ -349,6 +362,7 @@ class Agent:
         if job.id in self._past or job.id in self.queue:
             return
         self._remember(job.id)
+        self._shelf.drop(job.id)
         expires = now + min(job.patience, self.timing.deadline_max)
         shunned = self.view.reputation.shunned(sender, now)
         self.gauge.declined += shunned
@@ -357,26 +371,20 @@ class Agent:
         else:
             self._wants.want(Send(sender, Decline(job.id, len(self.queue))))
 
+    def _shown(self, sender: NodeId, preview: Preview, now: float) -> None:
+        """A peer shows a job that may come: hold it to be read, or decline it."""
+        if preview.name in self._past:
+            return
+        self._remember(preview.name)
+        late = preview.job.id in self._past or preview.job.id in self.queue
+        shunned = self.view.reputation.shunned(sender, now)
+        self._shelf.put(preview, now, wanted=not (late or shunned))
+
     def _withdrawn(self, job: JobId) -> None:
         """A home wants its job no more; one that is still on its way will not be taken."""
         self._remember(job)
         self._bench.drop(job)
-
-    def _is_its_own(self, sender: NodeId, message: Message) -> bool:
-        """Tell whether a peer may say this: of itself, of its own jobs, or in reply to ours."""
-        match message:
-            case Propose(job=job):
-                return job.home == sender and job.id.startswith(f"{sender}/")
-            case Withdraw(job=name):
-                return name.startswith(f"{sender}/")
-            case Proposal(job=name) | Decline(job=name) | Failure(job=name):
-                return name.startswith(f"{self.node}/")
-            case Gossip(digest=digest):
-                return digest.node == sender
-            case Probe() | Farewell():
-                return True
-            case _:
-                assert_never(message)
+        self._shelf.withdrawn(job)
 
     def _remember(self, job: JobId) -> None:
         """Keep the name of a peer's job, so that a doubled message is not served twice."""

@@ -18,7 +18,8 @@ class Digest:
     stable below 1). A service time of 0 means none was measured yet. `capacity` is how many
     jobs per second it completes with all its slots busy, 0 where unknown. `layers` and `fanout`
     are the mixture that a query asked here now would get; `refused` counts own queries and
-    `declined` jobs of peers that were not taken, since the start.
+    `declined` jobs of peers that were not taken, since the start. `reads` tells that it reads
+    ahead what it is shown of jobs (`Preview`).
     """
 
     node: NodeId
@@ -40,6 +41,7 @@ class Digest:
     refused: int = 0
     declined: int = 0
     url: str = ""
+    reads: bool = False
 
     def supersedes(self, other: Digest) -> bool:
         """Tell whether this digest is newer than `other` of the same node."""

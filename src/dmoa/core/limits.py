@@ -34,6 +34,12 @@ class Limits:
     """Characters kept of why a job failed."""
     remembered: int = 4096
     """Names of peers' ended jobs, kept to know a doubled message."""
+    previews: int = 32
+    """Previews that one node holds for its peers; half of them for one home."""
+    preview_bytes: int = 4 * 1024 * 1024
+    """Bytes of those previews; half of them for one home."""
+    shown_bytes: int = 1024 * 1024
+    """Bytes of all previews of one job together: with more, its home shows no more of it."""
     layers: int = 8
     """Largest M of a query."""
     fanout: int = 32

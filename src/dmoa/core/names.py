@@ -17,6 +17,8 @@ SPEAKERS = ("system", "user", "assistant", "tool")
 """Who can speak a turn. Chat templates put the word among their control tokens, so that no
 other may come from anybody."""
 
+_PREVIEW = "~"
+"""Stands in the name of a preview between that of its job and its number."""
 _NODE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 
 
@@ -36,3 +38,14 @@ def query_name(home: NodeId, incarnation: int, count: int) -> QueryId:
 def job_name(query: QueryId, layer: int, seat: int) -> JobId:
     """Name the job that `query` has at one seat (0 is home's own) of one layer."""
     return JobId(f"{query}/{layer}.{seat}")
+
+
+def preview_name(job: JobId, number: int) -> JobId:
+    """Name the `number`-th preview of a job."""
+    return JobId(f"{job}{_PREVIEW}{number}")
+
+
+def previewed(name: JobId) -> JobId | None:
+    """Tell of which job a name is that of a preview; None where it is none."""
+    job, mark, number = name.rpartition(_PREVIEW)
+    return JobId(job) if mark and number.isdecimal() else None

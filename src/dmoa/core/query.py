@@ -79,7 +79,8 @@ class Query:
     `foreseen` holds what was expected at each
     stage, as far as it went as planned; `forecast` what was told when it was asked. With `eager`
     prompts are read ahead, and `reading` tells that one is, so that the order of the proposals
-    in it stands.
+    in it stands. `early` are the peers that were shown the layer that comes next, each with its
+    seat there.
     """
 
     asked: Asked
@@ -102,6 +103,7 @@ class Query:
     foreseen: list[Foreseen] = field(default_factory=list[Foreseen])
     ranked: bool = False
     reading: bool = False
+    early: dict[NodeId, int] = field(default_factory=dict[NodeId, int])
     pending: dict[JobId, NodeId] = field(default_factory=dict[JobId, NodeId])
     visits: dict[JobId, Visit] = field(default_factory=dict[JobId, Visit])
     fresh: list[Kept] = field(default_factory=list[Kept])
@@ -245,6 +247,10 @@ class Query:
         if old is not None and len(old.job.proposals) == known and old.follow == follow:
             return old
         return Read(self._job(layer, seat, self.home, self.fresh, now), follow)
+
+    def preview(self, seat: int, node: NodeId, now: float) -> Job:
+        """Make a job of the layer that comes next, with the proposals that are there by now."""
+        return self._job(self.layer + 1, seat, node, self.fresh, now)
 
     def _turns(self, node: NodeId) -> tuple[Turn, ...]:
         """Give peers the words of the conversation, and only home what else its turns hold."""

@@ -54,9 +54,9 @@ class Reader:
         for job in [each for each in self.under_way if each not in reads]:
             self._rest(job)
         for job, read in reads.items():
-            if self.under_way.get(job) is not read:
-                self.under_way[job] = read
+            if self.under_way.pop(job, None) is not read:
                 self.wants.want(read)
+            self.under_way[job] = read  # in the order in which they matter
 
     def _rest(self, job: JobId) -> None:
         del self.under_way[job]

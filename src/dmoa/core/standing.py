@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dmoa.core.effects import Standing
+from dmoa.core.effects import Census, Standing
 from dmoa.core.home import Home
 from dmoa.core.mixture import Mixture
 from dmoa.core.query import Query
@@ -37,3 +37,22 @@ def given(home: Home, now: float) -> Mixture:
 def bound(home: Home, now: float) -> int:
     """Count the own queries that are taken at once as things stand; -1 has no bound."""
     return home.outlook.bound(home.timing.deadline, given(home, now).layers)
+
+
+def census(home: Home, now: float) -> Census:
+    """Count who is at a home, and what was counted there since its start."""
+    gauge, queue = home.bench.gauge, home.bench.queue
+    seconds, waiting, serving = gauge.until(now)  # who asks must not change what comes
+    return Census(
+        waiting=queue.waiting,
+        serving=queue.serving,
+        slots=queue.slots,
+        bound=bound(home, now),
+        seconds=seconds,
+        waiting_seconds=waiting,
+        serving_seconds=serving,
+        queries=gauge.queries.count,
+        refused=gauge.refused,
+        declined=gauge.declined,
+        served=gauge.count,
+    )

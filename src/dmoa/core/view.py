@@ -176,6 +176,10 @@ class View:
         there = [(node, peer) for node, peer in self._peers.items() if self._alive(peer, now)]
         return [peer for node, peer in there if self._welcome(node, now)]
 
+    def reads(self, node: NodeId) -> bool:
+        """Tell whether a peer says that it reads ahead what it is shown."""
+        return node in self._peers and self._peers[node].digest.reads
+
     def trusts(self, node: NodeId) -> bool:
         """Tell whether the operator wants a peer to be asked."""
         return not self._trusted or node in self._trusted

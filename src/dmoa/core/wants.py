@@ -13,7 +13,7 @@ from typing import Literal
 
 from dmoa.core.effects import Effect
 
-Kind = Literal["gossip", "layer", "probe", "query", "job"]
+Kind = Literal["gossip", "layer", "probe", "query", "job", "preview"]
 
 
 class Wants:

@@ -32,6 +32,7 @@ from dmoa.core.messages import (
     Gossip,
     Message,
     Piece,
+    Preview,
     Probe,
     Proposal,
     Propose,
@@ -45,6 +46,7 @@ WIRE_VERSION = 1
 
 KINDS: dict[int, type] = {
     ord("J"): Propose,
+    ord("V"): Preview,
     ord("p"): Piece,
     ord("P"): Proposal,
     ord("D"): Decline,
@@ -172,6 +174,11 @@ def _check(message: Message | Piece, limits: Limits) -> None:
     match message:
         case Propose():
             _check_job(message.job, limits)
+        case Preview():
+            _check_job(message.job, limits)
+            _identifier("preview", message.name)
+            _require(message.number > 0, f"number is {message.number}")
+            _require(bool(message.job.proposals), "a preview without proposals")
         case Piece() | Withdraw():
             _identifier("job", message.job)
         case Proposal():

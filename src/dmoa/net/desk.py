@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dmoa.core.digest import Digest
 from dmoa.core.events import Offence
 from dmoa.core.limits import Limits
-from dmoa.core.messages import Gossip, Piece, Propose, Withdraw
+from dmoa.core.messages import Gossip, Offer, Piece, Preview, Propose, Withdraw
 from dmoa.core.names import JobId, NodeId
 from dmoa.errors import LocalProtocolError, RemoteProtocolError
 from dmoa.net import codec
@@ -60,13 +60,13 @@ class Desk:
             self._complaints.judge(caller, error, offence(data, self._limits))
             self._turn_away(answer, REFUSED + str(error)[:200].encode())
             return
-        if (message.job.home, message.job.id) in self._tasks:
+        key = (message.job.home, message.name)
+        if key in self._tasks:
             flaw = "a job that is under way already"
             self._complaints.hold(caller, "replayed", flaw)
             self._turn_away(answer, REFUSED + flaw.encode())
             return
-        key = (message.job.home, message.job.id)
-        task = asyncio.create_task(self._serve(message, answer), name=f"serve {message.job.id}")
+        task = asyncio.create_task(self._serve(message, answer), name=f"serve {message.name}")
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._finish(key, answer))
 
@@ -117,9 +117,9 @@ class Desk:
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSING)
 
-    def _read(self, caller: NodeId, data: bytes) -> Propose:
+    def _read(self, caller: NodeId, data: bytes) -> Offer:
         message = codec.decode(data, self._limits)
-        if not isinstance(message, Propose):
+        if not isinstance(message, Propose | Preview):
             raise RemoteProtocolError(f"a {message.kind} where a job belongs")
         if message.job.home != caller:
             raise RemoteProtocolError("a job that names another node as its home")
@@ -138,7 +138,7 @@ class Desk:
         del self._tasks[key]
         answer.end()
 
-    async def _serve(self, message: Propose, answer: Answer) -> None:
+    async def _serve(self, message: Offer, answer: Answer) -> None:
         """Pass the host's frames on, up to its reply; whatever else ends it becomes a frame."""
         deadline = asyncio.timeout(message.job.patience)
         try:
@@ -148,7 +148,7 @@ class Desk:
             if deadline.expired():
                 answer.put(EXPIRED)
             else:
-                log.exception("%s: the handler of a job failed", message.job.id)
+                log.exception("%s: the handler of a job failed", message.name)
                 answer.put(BROKEN)
 
     async def _pass_on(self, frames: Frames, answer: Answer) -> None:

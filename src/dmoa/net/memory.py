@@ -16,7 +16,7 @@ from random import Random
 
 from dmoa.core.digest import Digest
 from dmoa.core.limits import Limits
-from dmoa.core.messages import Gossip, Piece, Propose, Withdraw
+from dmoa.core.messages import Gossip, Offer, Piece, Withdraw
 from dmoa.core.names import NodeId
 from dmoa.errors import NetworkError, RemoteProtocolError
 from dmoa.net import codec
@@ -266,13 +266,13 @@ class MemoryEndpoint:
             del self._asking[inquiry]
 
     async def propose(
-        self, peer: NodeId, message: Propose, *, patience: float, idle: float | None = None
+        self, peer: NodeId, message: Offer, *, patience: float, idle: float | None = None
     ) -> Frames:
         """Give a job to a peer and follow it to its reply."""
         data = codec.encode(message, self._hub.limits)
         if not self._joined:
             raise left(self._node)
-        job = message.job.id
+        job = message.name
         mailbox = Mailbox(peer, job, self._hub.limits, patience=patience, idle=idle)
         wire = self._hub.wire(self._node, peer)
         self._asking[mailbox] = None

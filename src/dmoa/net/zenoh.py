@@ -23,7 +23,7 @@ import zenoh
 
 from dmoa.core.digest import Digest
 from dmoa.core.limits import Limits
-from dmoa.core.messages import Gossip, Piece, Propose, Withdraw
+from dmoa.core.messages import Gossip, Offer, Piece, Withdraw
 from dmoa.core.names import NodeId
 from dmoa.errors import ForgedError, RemoteProtocolError
 from dmoa.net import codec, keys
@@ -260,7 +260,7 @@ class ZenohNetwork:
             question.drop()
 
     async def propose(
-        self, peer: NodeId, message: Propose, *, patience: float, idle: float | None = None
+        self, peer: NodeId, message: Offer, *, patience: float, idle: float | None = None
     ) -> Frames:
         """Give a job to a peer and follow it to its reply."""
         data = self._seals.seal(JOB, peer, codec.encode(message, self._limits))
@@ -268,7 +268,7 @@ class ZenohNetwork:
         if session is None:
             raise left(self._node)
         reader = self._seals.reader(peer, data)
-        job = message.job.id
+        job = message.name
         mailbox = Mailbox(peer, job, self._limits, patience=patience, idle=idle, reader=reader)
         question = self._question(session, mailbox)
         self._asking[mailbox] = None

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from dmoa.core.events import Event, Lost, Received
 from dmoa.core.job import Job
-from dmoa.core.messages import Farewell, Gossip, Piece, Propose
+from dmoa.core.messages import Farewell, Gossip, Offer, Piece, Propose
 from dmoa.core.names import JobId, NodeId
 from dmoa.errors import NetworkError, ProtocolError, UnreachableError
 from dmoa.runtime.ports import Network
@@ -36,14 +36,14 @@ class Calls:
         self._jobs: dict[JobId, asyncio.Task[None]] = {}
         self._probes: set[asyncio.Task[None]] = set()
 
-    def propose(self, peer: NodeId, job: Job) -> None:
-        """Give a job to a peer."""
-        task = asyncio.create_task(self._call(peer, job))
-        self._jobs[job.id] = task
-        task.add_done_callback(lambda _: self._jobs.pop(job.id, None))
+    def propose(self, peer: NodeId, offer: Offer) -> None:
+        """Give a job to a peer, or show it one."""
+        task = asyncio.create_task(self._call(peer, offer))
+        self._jobs[offer.name] = task
+        task.add_done_callback(lambda _: self._jobs.pop(offer.name, None))
 
     def withdraw(self, job: JobId) -> None:
-        """Want a job no more."""
+        """Want a job no more, or take a preview back."""
         if (call := self._jobs.get(job)) is not None:
             call.cancel()
 
@@ -60,22 +60,26 @@ class Calls:
             task.cancel()
         return tasks
 
-    async def _call(self, peer: NodeId, job: Job) -> None:
-        """Give a job to a peer, show its text as it comes, and tell how it ended."""
+    async def _call(self, peer: NodeId, offer: Offer) -> None:
+        """Give a job to a peer, show its text as it comes, and tell how it ended.
+
+        A preview has no text, so none is shown of one that comes with some.
+        """
+        job = offer.job
         lost = "it ended the call without a reply"
         try:
             async with aclosing(
-                self._network.propose(peer, Propose(job), patience=job.patience + _GRACE)
+                self._network.propose(peer, offer, patience=job.patience + _GRACE)
             ) as frames:
                 async for frame in frames:
-                    if isinstance(frame, Piece):
-                        self._draft(job, frame.text)
-                    else:
+                    if not isinstance(frame, Piece):
                         self._tell(Received(peer, frame))
                         return
+                    if isinstance(offer, Propose):
+                        self._draft(job, frame.text)
         except (NetworkError, ProtocolError) as error:
             lost = error.message
-        self._tell(Lost(peer, job.id, lost))
+        self._tell(Lost(peer, offer.name, lost))
 
     async def _probe(self, peer: NodeId, patience: float) -> None:
         try:

@@ -25,6 +25,7 @@ from dmoa.core.messages import (
     Gossip,
     Message,
     Piece,
+    Preview,
     Probe,
     Proposal,
     Propose,
@@ -90,8 +91,8 @@ class Hands:
     def _send(self, to: NodeId, message: Message) -> Digest | None:
         """Say something to a peer: open, end or answer a call."""
         match message:
-            case Propose():
-                self._calls.propose(to, message.job)
+            case Propose() | Preview():
+                self._calls.propose(to, message)
             case Withdraw():
                 self._calls.withdraw(message.job)
             case Proposal() | Decline() | Failure():

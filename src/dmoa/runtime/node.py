@@ -32,8 +32,8 @@ from dmoa.core.limits import Limits, Timing
 from dmoa.core.messages import (
     Farewell,
     Gossip,
+    Offer,
     Probe,
-    Propose,
 )
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import NodeId, QueryId
@@ -343,8 +343,8 @@ class Node:
         peers = tuple(self._agent.view.living(self._now))
         return Roll(self.id, version("dmoa"), time.time(), peers)
 
-    async def serve(self, caller: NodeId, message: Propose) -> Frames:
-        """Serve a peer's job; closing the generator withdraws it."""
+    async def serve(self, caller: NodeId, message: Offer) -> Frames:
+        """Serve a peer's job, or hold a preview; closing the generator withdraws it."""
         async with aclosing(self._guests.serve(caller, message, self._tell)) as frames:
             async for frame in frames:
                 yield frame

@@ -19,7 +19,7 @@ from dmoa.core.effects import Effect
 from dmoa.core.events import Event, Offence
 from dmoa.core.history import Birth
 from dmoa.core.job import Completion, Profile, Prompt
-from dmoa.core.messages import Piece, Propose, Reply
+from dmoa.core.messages import Offer, Piece, Reply
 from dmoa.core.names import NodeId
 
 Frames = AsyncGenerator[Piece | Reply, None]
@@ -77,8 +77,8 @@ class Host(Protocol):
         """Answer the roll call of a peer; None when this node is closed."""
         ...
 
-    def serve(self, caller: NodeId, message: Propose) -> Frames:
-        """Serve a peer's job; closing the generator stops all work on it."""
+    def serve(self, caller: NodeId, message: Offer) -> Frames:
+        """Serve a peer's job, or hold a preview; closing the generator stops all work on it."""
         ...
 
 
@@ -129,7 +129,7 @@ class Network(Protocol):
         ...
 
     def propose(
-        self, peer: NodeId, message: Propose, *, patience: float, idle: float | None = None
+        self, peer: NodeId, message: Offer, *, patience: float, idle: float | None = None
     ) -> Frames:
         """Give a job to a peer and follow it to its reply."""
         ...

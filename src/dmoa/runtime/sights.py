@@ -32,7 +32,7 @@ from dmoa.core.effects import (
 from dmoa.core.events import Abandoned, Asked, Event, Faltered, Offended, Received, Served
 from dmoa.core.job import Job
 from dmoa.core.messages import Decline, Farewell, Gossip, Message, Propose, Withdraw
-from dmoa.core.names import JobId, NodeId
+from dmoa.core.names import JobId, NodeId, previewed
 
 PLACES = 4
 """Decimal places of what is shown: a tenth of a millisecond."""
@@ -320,7 +320,7 @@ def _of_message(
             yield GoneSight(at, sender)
         case Propose(job=job) if sender == job.home != node and not _declined(job.id, effects):
             yield _job_sight(node, job, "waiting", at)
-        case Withdraw(job=name) if name.startswith(f"{sender}/"):
+        case Withdraw(job=name) if name.startswith(f"{sender}/") and not previewed(name):
             yield JobSight(at, node, name, "withdrawn")
         case _:
             pass  # replies are in the reports of who asked for them
@@ -337,7 +337,7 @@ def _of_effect(node: NodeId, effect: Effect, now: float) -> Iterator[Sight]:
             yield ReadSight(at, node, job.id, job.role, job.layer, len(job.proposals))
         case Rest(job=name):
             yield RestSight(at, node, name)
-        case Send(message=Decline(job=name)):
+        case Send(message=Decline(job=name)) if not previewed(name):
             yield JobSight(at, node, name, "declined")
         case Report(query=query, visit=visit):
             yield visit_sight(query, visit, now)

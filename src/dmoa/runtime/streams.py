@@ -16,7 +16,7 @@ from typing import TypedDict
 from dmoa.core.effects import Answer, Standing, Visit
 from dmoa.core.events import Received
 from dmoa.core.job import Job, Sampling
-from dmoa.core.messages import Failure, Piece, Propose, Reply, Withdraw
+from dmoa.core.messages import Failure, Offer, Piece, Reply, Withdraw
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.core.recipe import Recipe
@@ -254,15 +254,15 @@ class Guests:
             line.put(frame)
 
     async def serve(
-        self, caller: NodeId, message: Propose, tell: Callable[[Received], None]
+        self, caller: NodeId, message: Offer, tell: Callable[[Received], None]
     ) -> Frames:
         """Take a job in, and hand on what comes of it; closing withdraws the job."""
-        job = message.job
-        if job.id in self._lines:
-            yield Failure(job.id, "this job is already here")
+        name = message.name
+        if name in self._lines:
+            yield Failure(name, "this job is already here")
             return
-        line = self._lines[job.id] = _WayHome(job.id)
-        latest = asyncio.get_running_loop().time() + job.patience + _GRACE
+        line = self._lines[name] = _WayHome(name)
+        latest = asyncio.get_running_loop().time() + message.job.patience + _GRACE
         replied = False
         try:
             tell(Received(caller, message))
@@ -273,9 +273,9 @@ class Guests:
                 yield frame
         except TimeoutError:
             replied = True
-            yield Failure(job.id, "nobody waits for this job any more")
+            yield Failure(name, "nobody waits for this job any more")
         finally:
             line.close()
-            del self._lines[job.id]
+            del self._lines[name]
             if not replied:
-                tell(Received(caller, Withdraw(job.id)))
+                tell(Received(caller, Withdraw(name)))

@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 from dmoa.core.events import Offence
 from dmoa.core.job import Completion
-from dmoa.core.messages import Decline, Gossip, Message, Probe, Proposal, Propose, Withdraw
-from dmoa.core.names import JobId, NodeId
+from dmoa.core.messages import Decline, Gossip, Message, Preview, Probe, Proposal, Propose, Withdraw
+from dmoa.core.names import JobId, NodeId, previewed
 
 Lie = Literal[
     "boast", "stale", "garble", "inject", "withhold", "flood", "replay", "meddle", "forge", "break"
@@ -100,17 +100,17 @@ class Liar:
 
     def _jobs(self, home: NodeId, to: NodeId, message: Message) -> list[Said]:
         """Make a job of a name that was never minted, after one that is sent, if one is."""
-        if not isinstance(message, Propose):
+        if not isinstance(message, Propose | Preview):
             return []
         self._minted += 1
         name = JobId(f"{home}/lie/{self._minted}/1.1")
-        return [(to, Propose(replace(message.job, id=name, home=home)))]
+        return [(to, replace(message, job=replace(message.job, id=name, home=home)))]
 
     def _meddled(self, to: NodeId, message: Message) -> list[Said]:
         """Withdraw and answer jobs of others: whose names are easily guessed."""
         match message:
             case Proposal(job=job) | Decline(job=job):
-                query, _, place = job.rpartition("/")
+                query, _, place = (previewed(job) or job).rpartition("/")
                 layer, _, seat = place.partition(".")
                 guess = JobId(f"{query}/{layer}.{max(0, int(seat) + self.rng.choice([-1, 1]))}")
                 others = [node for node, _ in self._before]

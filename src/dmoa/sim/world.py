@@ -43,7 +43,7 @@ from dmoa.core.events import (
 from dmoa.core.history import Record, fingerprint
 from dmoa.core.job import Fault, Profile, Turn
 from dmoa.core.limits import Limits, Timing
-from dmoa.core.messages import Farewell, Gossip, Message, Propose
+from dmoa.core.messages import Farewell, Gossip, Message, Preview, Propose
 from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.core.policy import PAPER, Policy
@@ -368,8 +368,9 @@ class World:
         if carrier is not None:
             delays = carrier.carry(numbers[sender], numbers[to], self.now)
         for delay in delays:
-            if to not in self.agents and self.faults.notice and isinstance(message, Propose):
-                self._schedule(self.now + delay, sender, Lost(to, message.job.id))
+            offer = isinstance(message, Propose | Preview)
+            if offer and to not in self.agents and self.faults.notice:
+                self._schedule(self.now + delay, sender, Lost(to, message.name))
             else:
                 self._schedule(self.now + delay, to, Received(sender, message))
 

@@ -107,7 +107,7 @@ async def proposed(script: Callable[[], Frames]) -> tuple[Mind, Scripted]:
     """Give a job to a peer that follows a script, and wait until that is over."""
     network = Scripted(script)
     mind = Mind(network)
-    mind.calls.propose(PEER, JOB)
+    mind.calls.propose(PEER, Propose(JOB))
     await asyncio.sleep(100.0)
     assert (mind.kept, network.active) == (0, 0)
     return mind, network
@@ -182,7 +182,7 @@ async def test_a_withdrawn_job_closes_its_call_and_is_told_of_no_more() -> None:
     network = Scripted(endless)
     mind = Mind(network)
     mind.calls.withdraw(NAME)  # nothing is under way
-    mind.calls.propose(PEER, JOB)
+    mind.calls.propose(PEER, Propose(JOB))
     await asyncio.sleep(1.0)
     assert (network.active, mind.shown) == (1, ["so "])
     mind.calls.withdraw(NAME)
@@ -193,7 +193,7 @@ async def test_a_withdrawn_job_closes_its_call_and_is_told_of_no_more() -> None:
 async def test_a_job_withdrawn_at_once_is_never_sent() -> None:
     network = Scripted(endless)
     mind = Mind(network)
-    mind.calls.propose(PEER, JOB)
+    mind.calls.propose(PEER, Propose(JOB))
     mind.calls.withdraw(NAME)
     await asyncio.sleep(1.0)
     assert (mind.events, mind.kept, network.patience) == ([], 0, [])
@@ -230,7 +230,7 @@ async def test_probes_of_one_peer_do_not_wait_for_each_other() -> None:
 async def test_at_the_end_all_that_is_under_way_is_ended() -> None:
     network = Scripted(endless, after=50.0)
     mind = Mind(network)
-    mind.calls.propose(PEER, JOB)
+    mind.calls.propose(PEER, Propose(JOB))
     mind.calls.probe(PEER, 100.0)
     await asyncio.sleep(1.0)
     assert network.active == 2
