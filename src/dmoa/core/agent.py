@@ -117,11 +117,9 @@ class Agent:
         self._bench = Bench(profile, self.limits, self.queue, self.gauge, self._wants, policy)
         outlook = Outlook(self.view, self._bench, policy)
         choice = Choice(policy, self.view, outlook, rng)
-        shows = policy.eager == "all"
-        self._shelf = Shelf(
-            shows and profile.reads, self.limits, self.timing, self.queue, self._wants
-        )
-        self._previews = Previews(shows, self.limits, self.timing, self.view, choice, self._wants)
+        every, bounds = policy.eager == "all", (self.limits, self.timing)
+        self._shelf = Shelf(every and profile.reads, *bounds, self.queue, self._wants)
+        self._previews = Previews(every, *bounds, self.view, choice, self._wants)
         self._home = Home(
             node,
             self.limits,
