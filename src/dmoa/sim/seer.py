@@ -36,7 +36,7 @@ class _Clairvoyance(View):
                     slots=profile.slots,
                     length=length,
                     service_time=time,
-                    reads=agent.digest(now).reads,
+                    reads=profile.reads and agent.policy.eager == "all",
                 )
             peer.length = length
             peer.heard, peer.told, peer.left = now, now, False
