@@ -315,6 +315,8 @@ class World:
         match effect:
             case Report():
                 pass
+            case Read(job=job) if self._is_over(job.query):
+                pass  # a peer does not know yet that it will not be asked
             case Read() | Rest():
                 self._models.read(agent.node, effect, self.now)
             case Send():
@@ -331,6 +333,10 @@ class World:
                 self._end(effect.query, effect.refusal)
             case _:
                 assert_never(effect)
+
+    def _is_over(self, query: QueryId) -> bool:
+        end = self.queries.get(query)
+        return end is None or end.ends > 0 or end.abandoned
 
     def _end(self, query: QueryId, result: Answer | Refusal) -> None:
         self._models.reading.forget(query)
