@@ -155,8 +155,9 @@ async def test_what_is_not_needed_is_seen_to_rest() -> None:
 async def test_the_queue_and_a_gauge_tell_that_it_reads_now() -> None:
     async with reading() as (room, http):
         asking = asyncio.create_task(room.home.ask(LONG[0]["content"], mixture=Mixture(1, 2)))
-        while not room.home.census.reading:
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(60.0):
+            while not room.home.census.reading:
+                await asyncio.sleep(0.1)
         jobs = (await http.get("/v1/queue")).json()["jobs"]
         metrics = (await http.get("/metrics")).text
         await asking

@@ -206,10 +206,13 @@ class Query:
     # -- what can be read ahead --------------------------------------------------------
 
     @property
-    def last(self) -> tuple[JobId, ...]:
-        """List the jobs of which any one ends the layer with its proposal, if it is so far."""
+    def followed(self) -> tuple[JobId, ...]:
+        """List the jobs of which any one may bring the next proposal, so that it is read as it
+        is written; none while home's own is to go first.
+        """  # noqa: D205
+        own = job_name(self.asked.query, self.layer, 0) in self.pending
         ends = len(self.pending) == 1 or len(self.fresh) + 1 == self.needed
-        return tuple(self.pending) if ends and not self.probing else ()
+        return () if self.probing or (own and not ends) else tuple(self.pending)
 
     @property
     def deepest(self) -> bool:
@@ -237,7 +240,7 @@ class Query:
 
         The very same effect as before where nothing has changed.
         """
-        known, follow = len(self.fresh), self.last
+        known, follow = len(self.fresh), self.followed
         if not (known or follow) or not self.eager:
             return None
         if not 0 < self.layer <= self.layers or not self.ordered:

@@ -55,4 +55,5 @@ def census(home: Home, now: float) -> Census:
         refused=gauge.refused,
         declined=gauge.declined,
         served=gauge.count,
+        reading=len(home.bench.reader.under_way),
     )

@@ -188,9 +188,9 @@ def test_only_the_last_is_followed() -> None:
     assert followed(room.serve("a", "mine")) == {last}
 
 
-def test_whoever_may_be_the_last_is_followed_where_one_is_not_waited_for() -> None:
+def test_whoever_may_be_the_next_is_followed_once_the_own_proposal_is_there() -> None:
     room = asked(make_room("abcd", missing=1), fanout=3)
-    assert followed(room.serve("a", "mine")) == set()
+    assert followed(room.serve("a", "mine")) == {"1.1", "1.2", "1.3"}
     room.serve("b", "theirs")
     room.effects["a"].clear()
     room.deliver()
@@ -207,9 +207,9 @@ def test_nobody_is_followed_while_more_are_to_be_asked() -> None:
     for job in [job for job, node in query.pending.items() if node != "a"]:
         del query.pending[job]
         room.agents["a"]._home.seats.pop(job)
-    assert query.last == ("a/1/1/1.0",)
+    assert query.followed == ("a/1/1/1.0",)
     query.probing = {NodeId("b")}
-    assert query.last == ()
+    assert query.followed == ()
 
 
 def test_the_first_is_followed_where_it_is_the_last_as_well() -> None:
