@@ -140,7 +140,8 @@ class Heard:
 async def room(home: Backend, players: Sequence[Backend], eager: Eager) -> AsyncIterator[Node]:
     """Open a home and its peers, and give the home once it sees all of them."""
     hub = MemoryNetwork()
-    policy = replace(LIVE, spare=0, eager=eager)
+    # What is played is no measure of how long proposals take, and nobody is given up for it.
+    policy = replace(LIVE, spare=0, learning=False, eager=eager)
     names = ["home", *(f"p{number}" for number in range(1, len(players) + 1))]
     nodes = [
         Node(hub.join(NodeId(name)), backend, policy=policy, rng=Random(name))
