@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dmoa.core.job import Prompt
+from dmoa.runtime.alike import common_length
 
 _TEXT: Final = 8192
 """Characters kept of what a slot saw last, to compare with."""
@@ -54,7 +55,7 @@ class Places:
 
         def worth(place: Place) -> tuple[bool, bool, int]:
             own = bool(job) and place.pinned == job
-            alike = _common(place.text, text)
+            alike = common_length(place.text, text)
             return own, not place.pinned, alike if 2 * alike > len(place.text) else 0
 
         best = max(self._free, key=worth)  # of equals the first: the least recently used
@@ -66,9 +67,3 @@ class Places:
         """Give a slot back."""
         self._free.append(place)
         self._turns.release()
-
-
-def _common(one: str, other: str) -> int:
-    """Count the characters with which both begin."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

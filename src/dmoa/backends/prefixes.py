@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from dmoa.core.job import Turn
+from dmoa.runtime.alike import common_length
 
 BYTES_PER_TOKEN = 4
 """A fake model counts tokens by bytes."""
@@ -46,18 +47,11 @@ def common(one: Text, other: Text) -> int:
     for (role, words), (another, others) in zip(one, other, strict=False):
         if role != another:
             break
-        same = _common(words, others)
+        same = common_length(words, others)
         total += same
         if same < max(len(words), len(others)):
             break
     return total
-
-
-def _common(one: bytes, other: bytes) -> int:
-    shorter = min(len(one), len(other))
-    if one[:shorter] == other[:shorter]:
-        return shorter
-    return next(at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
 
 
 @dataclass(slots=True, eq=False)

@@ -21,6 +21,7 @@ from dmoa.core.limits import Limits
 from dmoa.core.names import JobId
 from dmoa.core.prompts import render_ahead
 from dmoa.errors import BackendError, BackendUnavailableError
+from dmoa.runtime.alike import common_length
 from dmoa.runtime.ports import Backend, Reads
 
 LETTERS_PER_TOKEN = 4.0
@@ -234,7 +235,7 @@ class Readings:
         if prompt is None or prompt.open is None:
             return None
         whole = prompt.turns[prompt.open].content
-        known = _common(reading.done, whole)
+        known = common_length(reading.done, whole)
         left = len(whole) - known
         if left == 0 or (writing and left < STEP_LEAST * letters):
             reading.looked = wish, reading.leader, len(writing) - left
@@ -259,14 +260,6 @@ class Readings:
             leader = longest
         reading.leader = leader
         return texts[leader]
-
-
-def _common(one: str, other: str) -> int:
-    """Count the characters with which both begin."""
-    shorter = min(len(one), len(other))
-    if one[:shorter] == other[:shorter]:
-        return shorter
-    return next(at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
 
 
 def _cut(text: str, size: int) -> str:
