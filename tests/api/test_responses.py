@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +179,18 @@ async def test_a_private_question_stays_at_home_and_is_kept_there() -> None:
         made = (await http.post(PATH, json=body)).json()
         assert {job["node"] for job in made["dmoa"]["jobs"]} == {"n1"}
         assert (await http.get(f"{PATH}/{made['id']}")).json() == made
+
+
+async def test_a_stream_tells_the_times_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count(1_000_000_000)
+    async with opened("n1") as room, in_process(room.home) as http:
+        monkeypatch.setattr("dmoa.api.responses_live.time.time", lambda: float(next(ticks)))
+        stream = await http.post(PATH, json=asked(stream=True))
+        monkeypatch.undo()
+        told = json.loads(stream.text.rsplit("data: ", 1)[1])["response"]
+        kept = (await http.get(f"{PATH}/{told['id']}")).json()
+    assert told == kept
+    assert told["created_at"] < 1_000_000_100 < told["completed_at"], "asked before it ended"
 
 
 async def test_a_question_is_asked_once_under_one_key() -> None:

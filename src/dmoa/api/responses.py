@@ -116,12 +116,12 @@ class Responses:
             if stored:
                 status, outcome = shapes.left(new.id)
                 with suppress(DmoaError):
-                    await self._archive.keep(new, status, _json(outcome))
+                    await self._archive.keep(new, status, _json(outcome), created=created)
             return Response(status_code=LEFT)
         status, outcome = shapes.answered(new.id, answer, question.default(self._node))
         if stored:
             try:
-                kept = await self._archive.keep(new, status, _json(outcome))
+                kept = await self._archive.keep(new, status, _json(outcome), created=created)
                 return JSONResponse(shapes.shaped_of(kept))
             except DmoaError:
                 about["store"] = False  # the answer is worth more than its copy

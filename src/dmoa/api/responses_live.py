@@ -19,7 +19,7 @@ from dmoa.errors import BackendUnavailableError, DmoaError
 from dmoa.runtime.node import Node
 from dmoa.runtime.streams import Progress, Token
 from dmoa.store.archive import Archive
-from dmoa.store.kept import New, Status
+from dmoa.store.kept import Kept, New, Status
 
 
 def _nothing() -> None:
@@ -102,7 +102,7 @@ class Live:
             if ended is None and self._stored:
                 with suppress(DmoaError):
                     status, outcome = shapes.left(self._new.id, self._text)
-                    await self._archive.keep(self._new, status, _json(outcome))
+                    await self._keep(status, outcome)
 
     def _told(self, item: Progress | None) -> list[bytes]:
         """Shape one step as events."""
@@ -134,13 +134,17 @@ class Live:
             if not self._text:
                 listed += self._delta(text) if text else self._events.opened()
             listed += self._events.closed(outcome["output"][0])
+        told: Json | None = None
         if self._stored:
             try:
-                await self._archive.keep(self._new, status, _json(outcome))
+                told = shapes.shaped_of(await self._keep(status, outcome))
             except DmoaError:
                 self._about["store"] = False  # the answer is worth more than its copy
-        listed.append(self._events.told(status, response=self._shaped(status, outcome)))
+        listed.append(self._events.told(status, response=told or self._shaped(status, outcome)))
         return [_event(each) for each in listed]
+
+    async def _keep(self, status: Status, outcome: Json) -> Kept:
+        return await self._archive.keep(self._new, status, _json(outcome), created=self._created)
 
     def _shaped(self, status: Status, outcome: Json | None = None) -> Json:
         ended = None if outcome is None else time.time()

@@ -109,9 +109,13 @@ class Archive:
         """Keep a question to be answered in the background; see `Table.accept`."""
         return await self._write(lambda table: table.accept(new, self._clock()))
 
-    async def keep(self, new: New, status: Status, outcome: str) -> Kept:
+    async def keep(
+        self, new: New, status: Status, outcome: str, *, created: float | None = None
+    ) -> Kept:
         """Keep a response that has ended already; see `Table.keep`."""
-        return await self._write(lambda table: table.keep(new, status, outcome, self._clock()))
+        return await self._write(
+            lambda table: table.keep(new, status, outcome, self._clock(), created=created)
+        )
 
     async def claim(self) -> Claim:
         """Begin the oldest question that is due; see `Table.claim`."""

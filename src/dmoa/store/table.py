@@ -150,14 +150,17 @@ class Table:
                 hint="come back later, or ask without background",
             )
         self._make_room(new.size, waiting + 1)
-        return self._insert(new, "queued", now, None, "")
+        return self._insert(new, "queued", now, None, "", created=now)
 
-    def keep(self, new: New, status: Status, outcome: str, now: float) -> Kept:
-        """Keep a response that has ended already."""
+    def keep(
+        self, new: New, status: Status, outcome: str, now: float, *, created: float | None = None
+    ) -> Kept:
+        """Keep a response that has ended already; it was asked at `created`, or now."""
         if (same := self.named(new)) is not None:
             return same
         self._make_room(new.size + len(outcome.encode()), self._open())
-        return self._insert(new, status, now, now, outcome)
+        asked = now if created is None else min(created, now)
+        return self._insert(new, status, now, now, outcome, created=asked)
 
     def named(self, new: New) -> Kept | None:
         """Find the response of the same name and owner; ConflictError where another was asked."""
@@ -339,12 +342,19 @@ class Table:
     def _open(self) -> int:
         return self._sql.execute("SELECT count(*) FROM responses WHERE ended IS NULL").fetchone()[0]
 
-    def _insert(
-        self, new: New, status: Status, now: float, ended: float | None, outcome: str
+    def _insert(  # noqa: PLR0913  (what is in a row)
+        self,
+        new: New,
+        status: Status,
+        now: float,
+        ended: float | None,
+        outcome: str,
+        *,
+        created: float,
     ) -> Kept:
         values = {
             "id": new.id, "owner": new.owner, "status": status, "background": new.background,
-            "created": now, "ended": ended, "due": now, "life": self.life, "attempts": 0,
+            "created": created, "ended": ended, "due": now, "life": self.life, "attempts": 0,
             "crashes": 0, "faults": 0, "base": new.base, "entries": new.entries,
             "work": new.work if ended is None else "", "outcome": outcome,
             "previous": new.previous, "idempotency": new.idempotency or None,
