@@ -263,7 +263,7 @@ async def test_lists_are_read_page_by_page() -> None:
 async def test_an_answer_is_given_where_it_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened("n1") as room, in_process(room.home) as http:
 
-        async def broken(*_: object) -> None:
+        async def broken(*_: object, **__: object) -> None:
             raise StoreError("the disk is full")
 
         monkeypatch.setattr(Archive, "keep", broken)
