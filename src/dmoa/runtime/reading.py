@@ -241,7 +241,7 @@ class Readings:
             reading.looked = wish, reading.leader, len(writing) - left
             return None
         reading.looked = None
-        text = _cut(whole, known + int(self._pace.tokens * letters))
+        text = _cut(whole, known, known + max(1, int(self._pace.tokens * letters)))
         turns = list(prompt.turns)
         turns[prompt.open] = replace(turns[prompt.open], content=text)
         return replace(prompt, turns=tuple(turns)), text
@@ -262,9 +262,10 @@ class Readings:
         return texts[leader]
 
 
-def _cut(text: str, size: int) -> str:
-    """Take about so many characters of a text, up to the end of a word."""
+def _cut(text: str, known: int, size: int) -> str:
+    """Take about `size` characters of a text, up to the end of a word; always beyond `known`."""
     if len(text) <= size:
         return text
-    space = max(text.rfind(" ", size // 2, size), text.rfind("\n", size // 2, size))
+    least = max(known + 1, size // 2)
+    space = max(text.rfind(" ", least, size), text.rfind("\n", least, size))
     return text[:space] if space > 0 else text[:size]

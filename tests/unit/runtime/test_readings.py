@@ -138,6 +138,20 @@ async def test_a_step_takes_as_long_as_a_job_may_wait(pace: float, tokens: int) 
     readings.cancel()
 
 
+async def test_text_without_spaces_is_read_to_its_end_as_well() -> None:
+    for pace in (0.001, 0.1):
+        reader = Reader(pace=pace)
+        readings = make(reader)
+        text = "a word or two, and then " + 3000 * "x" + " and the end"
+        readings.read(Read(job(text, "second")))
+        await asyncio.sleep(10_000.0)
+        assert whole(text, "second").startswith(reader.texts[-1])
+        assert reader.texts[-1].endswith("second")
+        assert reader.tries < 3000 / (STEP_LEAST * LETTERS) * 1.5
+        assert all(len(one) < len(other) for one, other in pairwise(reader.texts))
+        await asyncio.gather(*readings.cancel(), return_exceptions=True)
+
+
 async def test_text_is_read_as_it_is_written_but_not_every_word() -> None:
     reader = Reader()
     readings = make(reader)
