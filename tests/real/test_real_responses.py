@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,16 @@ def test_a_home_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     settings = tmp_path / "home.toml"
     settings.write_text(f'store = "{tmp_path / "kept" / "store.db"}"\n', encoding="utf-8")
-    words = ("--model", "fake:1.5", "--port", str(port), "--config", str(settings))
+    words = ("--model", "fake:4", "--port", str(port), "--config", str(settings))
     node = NodeProcess("lone", *words, log=tmp_path / "log").ready()
     try:
         with node.http() as http:
             body = {"input": "why?", "background": True}
             made = http.post("/v1/responses", json=body).json()["id"]
+            begun = time.monotonic() + 30.0
+            while http.get(f"/v1/responses/{made}").json()["status"] == "queued":
+                assert time.monotonic() < begun, "nobody begins it"
+                time.sleep(0.02)
         node.process.terminate()
         assert node.finish() == 0
         node.revive()
