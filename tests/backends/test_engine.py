@@ -36,7 +36,9 @@ class Library:
 
     def Server(self, params):  # noqa: N802
         self.load(params)
-        return SimpleNamespace(handle_chat_completions=self.serve)
+        return SimpleNamespace(
+            handle_chat_completions=self.serve, handle_completions=lambda *_: None
+        )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -15,6 +16,14 @@ from dmoa.errors import BackendRefusedError, BackendUnavailableError
 pytestmark = pytest.mark.real
 
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
+SECONDS = 120
+AT_ONCE = """
+import sys
+from pathlib import Path
+from dmoa.backends.engine import Engine
+for _ in range(20):
+    Engine(Path(sys.argv[1]), context=64, slots=1, threads=1).close()
+"""
 CHAT = {"messages": [{"role": "user", "content": "Wie schön?"}], "max_tokens": 3}
 
 
@@ -63,3 +72,9 @@ def test_a_server_that_does_not_answer_is_unavailable(tmp_path):
 def test_an_answer_without_a_text_is_a_refusal(body):
     with pytest.raises(BackendRefusedError):
         module._rendered(body)
+
+
+def test_one_that_is_closed_as_soon_as_it_is_loaded_ends(tmp_path):
+    """A server of llama.cpp forgets an end that comes before its loop has begun."""
+    path = speaking_gguf(tmp_path / "m.gguf", TEMPLATE, [])
+    subprocess.run([sys.executable, "-c", AT_ONCE, path], check=True, timeout=SECONDS)

@@ -185,7 +185,19 @@ class Engine:
                 f"{path.name} could not be loaded: {error}",
                 hint="is it the GGUF file of a chat model, and is there memory for it?",
             ) from error
+        self._settle(self._server)
         _engines.add(self)
+
+    def _settle(self, server: _Server) -> None:
+        """Read one token, and so wait until the server's loop turns.
+
+        The end of a server (xllamacpp 2026.10) that comes before its loop has begun is
+        forgotten as it begins, and is then waited for without end.
+        """
+        try:
+            server.handle_completions({"prompt": "a", "n_predict": 0}, lambda _: False)
+        except (ValueError, TypeError, RuntimeError):
+            return  # a model that reads no such text was asked as well, and has answered
 
     def call(self, request: dict[str, object]) -> Call:
         """Start a call on the running loop."""
