@@ -27,6 +27,7 @@ from dmoa.core.mixture import Mixture
 from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.core.policy import Eager
 from dmoa.core.prompts import render
+from dmoa.runtime.node import Node
 from dmoa.runtime.ports import Backend
 from dmoa.study.evals.chance import difference_of
 from dmoa.study.evals.items import load_items
@@ -42,8 +43,8 @@ TOKENS = 48
 ARMS: tuple[Eager, ...] = ("off", "own")
 PACE = 0.4
 """Seconds in which a peer's proposal is played to the home that reads ahead."""
-GAP = 0.05
-"""Seconds between two proposals that come whole: they keep their order."""
+GAP = PACE
+"""Seconds between two proposals that come whole: they keep their order, also when it is busy."""
 
 Plays = dict[str, list[Part]]
 
@@ -119,10 +120,11 @@ async def answer(file: Path, items: Sequence[Item], say: Callable[[str], None]) 
     if not left:
         return
     async with AsyncExitStack() as stack:
-        homes = {}
+        homes: dict[Eager, Node] = {}
+        models: dict[Eager, Recorded] = {}
         for arm in ARMS:
             plays: Plays = {each.instruction: played(texts[each.id], arm) for each in items}
-            home = Recorded(open_backend("smollm2"), plays)
+            home = models[arm] = Recorded(open_backend("smollm2"), plays)
             seats = range(1, MIXTURE.fanout + 1)
             players = [Player(plays, seat, follow=home) for seat in seats]
             homes[arm] = await stack.enter_async_context(room(home, players, arm))
@@ -134,7 +136,8 @@ async def answer(file: Path, items: Sequence[Item], say: Callable[[str], None]) 
             for arm, each in zip(ARMS, heard, strict=True):
                 right = score(item, each.text) == 1.0
                 told = {"text": each.text, "prompt": each.prompt, "early": each.early}
-                add(file, {"item": item.id, "arm": arm, "right": right, **told})
+                asked = models[arm].asked
+                add(file, {"item": item.id, "arm": arm, "right": right, "asked": asked, **told})
             if number % 20 == 0:
                 say(f"{number} of {len(left)} tasks answered, {time.strftime('%H:%M:%S')}")
 
@@ -152,7 +155,8 @@ class Verdict:
 
     `lost` tasks were right only cold, `won` only when read ahead. `p` is McNemar's, exact:
     the chance of so unequal a split if neither way were better. `early` is the share of the
-    prompts' tokens that was read ahead, `unlike` counts prompts of another length.
+    prompts' tokens that was read ahead, `unlike` counts tasks whose two prompts were not the same
+    (proposals in another order); they are left out of all else.
     """
 
     items: int
@@ -185,6 +189,8 @@ def verdict(lines: Sequence[dict[str, Any]]) -> Verdict:
         for name in names
         if all((name, arm) in found for arm in ARMS)
     ]
+    unlike = sum(cold["asked"] != ahead["asked"] for cold, ahead in pairs)
+    pairs = [(cold, ahead) for cold, ahead in pairs if cold["asked"] == ahead["asked"]]
     if not pairs:
         raise ValueError("no task was answered in both ways yet")
     lost = sum(cold["right"] > ahead["right"] for cold, ahead in pairs)
@@ -203,7 +209,7 @@ def verdict(lines: Sequence[dict[str, Any]]) -> Verdict:
         same=sum(cold["text"] == ahead["text"] for cold, ahead in pairs),
         early=sum(ahead["early"] for _, ahead in pairs)
         / sum(ahead["prompt"] for _, ahead in pairs),
-        unlike=sum(cold["prompt"] != ahead["prompt"] for cold, ahead in pairs),
+        unlike=unlike,
     )
 
 
@@ -215,5 +221,5 @@ def text(found: Verdict) -> str:
         f"right only cold {found.lost}, only read ahead {found.won}: McNemar's p {found.p:.2f}\n"
         f"the same text, byte for byte: {found.same} of {found.items}\n"
         f"{found.early:.0%} of the prompts' tokens were read ahead;"
-        f" {found.unlike} prompts of unlike length"
+        f" {found.unlike} tasks left out, as their two prompts were not the same"
     )

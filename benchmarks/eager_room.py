@@ -8,6 +8,7 @@ prompt of one is found in the cache of the other.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -81,6 +82,8 @@ class Recorded:
     def __init__(self, inner: Any, plays: Plays) -> None:
         self._inner, self._player = inner, Player(plays, 0)
         self._reading, self._rested = 0, 0.0
+        self.asked = ""
+        """What the last aggregation was asked, as a digest: the same for the same prompt."""
         self.open, self.close = inner.open, inner.close
         if hasattr(inner, "read"):
             self.read = self._read
@@ -107,7 +110,11 @@ class Recorded:
 
     def generate(self, prompt: Prompt) -> Tokens:
         """Play a proposal, and leave anything else to the model."""
-        return (self._player if prompt.role == "proposer" else self._inner).generate(prompt)
+        if prompt.role == "proposer":
+            return self._player.generate(prompt)
+        turns = repr([(turn.role, turn.content) for turn in prompt.turns])
+        self.asked = hashlib.sha256(turns.encode()).hexdigest()[:16]
+        return self._inner.generate(prompt)
 
 
 @dataclass(frozen=True)
