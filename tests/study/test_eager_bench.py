@@ -107,7 +107,9 @@ def test_mcnemar_is_that_of_a_fair_coin(bench, one: int, other: int, chance: flo
 
 
 def test_only_tasks_that_were_answered_both_ways_count(bench) -> None:
-    def line(item: str, arm: str, *, right: bool, text: str = "t") -> dict[str, object]:
+    def line(
+        item: str, arm: str, *, right: bool, text: str = "t", asked: str = "1"
+    ) -> dict[str, object]:
         early = 60 if arm == "own" else 0
         return {
             "item": item,
@@ -116,6 +118,7 @@ def test_only_tasks_that_were_answered_both_ways_count(bench) -> None:
             "text": text,
             "prompt": 80,
             "early": early,
+            "asked": asked,
         }
 
     lines = [
@@ -125,11 +128,13 @@ def test_only_tasks_that_were_answered_both_ways_count(bench) -> None:
         line("b", "off", right=True),
         line("b", "own", right=False, text="another"),
         line("c", "own", right=True),
+        line("d", "off", right=False, asked="2"),
+        line("d", "own", right=True, asked="3"),
     ]
     found = bench["accuracy"].verdict(lines)
     counts = (found.items, found.cold, found.ahead, found.lost, found.won, found.same)
     assert counts == (2, 2, 1, 1, 0, 1)
-    assert (found.difference, found.early, found.unlike) == (-50.0, 0.75, 0)
+    assert (found.difference, found.early, found.unlike) == (-50.0, 0.75, 1)
     with pytest.raises(ValueError, match="no task"):
         bench["accuracy"].verdict(lines[:2])
 
