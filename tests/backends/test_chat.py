@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dmoa.backends.chat import Assembly, read_chunk, request_fields
+from dmoa.backends.chat import Assembly, read_cached, read_chunk, request_fields
 from dmoa.core.job import Prompt, Sampling, Turn
 from dmoa.errors import (
     BackendRefusedError,
@@ -170,3 +170,28 @@ def test_says_all_that_the_user_said():
 def test_options_that_are_no_object_are_refused(options):
     with pytest.raises(BackendRefusedError):
         request_fields(Prompt("proposer", (), Sampling(), options))
+
+
+@pytest.mark.parametrize(
+    ("chunk", "cached"),
+    [
+        ({"usage": {"prompt_tokens_details": {"cached_tokens": 7}}}, 7),
+        ({"usage": {"prompt_tokens_details": {"cached_tokens": 0}}, "timings": {"cache_n": 9}}, 0),
+        ({"timings": {"cache_n": 9, "prompt_n": 2}}, 9),
+        ({"usage": {"prompt_tokens_details": None}, "timings": {"cache_n": 9}}, 9),
+        ({"usage": {"prompt_tokens_details": {"cached_tokens": -1}}}, None),
+        ({"usage": {"prompt_tokens_details": "many"}, "timings": [1]}, None),
+        ({"usage": {"prompt_tokens": 5}}, None),
+        ({}, None),
+    ],
+)
+def test_what_was_in_the_cache_is_a_hint_that_may_be_missing_or_nonsense(chunk, cached):
+    assert read_cached(read_chunk(chunk)) == cached
+
+
+def test_counts_that_are_none_are_estimated():
+    text = delta(content="four words are here")
+    usage = {"usage": {"prompt_tokens": -1, "completion_tokens": -5}}
+    _, completion = assemble(text, end(), usage)
+    assert completion.prompt_tokens > 0
+    assert completion.completion_tokens > 0

@@ -59,11 +59,19 @@ class Choice(msgspec.Struct):
 
 
 class Usage(msgspec.Struct):
-    """Tokens, cached ones included; the details are a hint, and never make a chunk invalid."""
+    """Tokens, cached ones included; the details are a hint, and never make a chunk invalid.
+
+    Counts below one are as good as none: some servers say 0 or -1 for what they did not count.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: object = None
+
+    def __post_init__(self) -> None:
+        """Forget what is no count."""
+        self.prompt_tokens = max(0, self.prompt_tokens or 0) or None
+        self.completion_tokens = max(0, self.completion_tokens or 0) or None
 
 
 class Chunk(msgspec.Struct):
