@@ -25,7 +25,9 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass
 class Reply:
-    """A response in pieces. `end`: whole; cut off; or held open until the client leaves."""
+    """A response in pieces. `end`: whole; cut off; held open until the client leaves; or
+    silent: there is none, and the connection ends.
+    """
 
     pieces: list[bytes] = field(default_factory=list)
     status: int = 200
@@ -102,6 +104,8 @@ class Scripted:
         return Request(head[0].split(" ")[1], headers, json.loads(body or b"{}"))
 
     async def _play(self, reply: Reply, reader, writer) -> bool:
+        if reply.end == "silent":
+            return False
         head = f"HTTP/1.1 {reply.status} X\r\ncontent-type: {reply.media}\r\n"
         writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
         try:

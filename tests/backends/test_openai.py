@@ -270,6 +270,21 @@ async def test_closing_early_hangs_up(how, pieces):
         await server.left.wait()
 
 
+async def test_who_hangs_up_without_a_word_is_asked_once_more():
+    """A server may end a kept connection just as it is used again."""
+    silent = Reply(end="silent")
+    async with (
+        Scripted(GOOD, silent, GOOD, silent, silent, GOOD) as server,
+        opened(f"openai:{server.url}#m") as backend,
+    ):
+        await take(backend)
+        await take(backend)
+        assert len(server.chats) == 3
+        with pytest.raises(BackendUnavailableError, match="was lost"):
+            await take(backend)
+        assert len(server.chats) == 5
+
+
 async def test_nobody_listening_is_unavailable():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

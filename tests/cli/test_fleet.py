@@ -204,13 +204,17 @@ def test_who_does_not_see_the_others_is_named(
 
 
 def test_ports_are_free_and_of_those_that_no_system_hands_out() -> None:
-    ports = fleet._free_ports(10)
+    ports = fleet.free_ports(10)
     assert len(set(ports)) == 10
     assert all(port in fleet._PORTS for port in ports)
     with ExitStack() as stack:
         for port in ports:
             stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-        assert not set(fleet._free_ports(10)) & set(ports)
+        assert not set(fleet.free_ports(10)) & set(ports)
+    for port in fleet.free_ports(5, width=2):
+        with socket.socket() as one, socket.socket() as next_one:
+            one.bind(("127.0.0.1", port))
+            next_one.bind(("127.0.0.1", port + 1))
 
 
 def test_a_machine_without_ports_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +223,7 @@ def test_a_machine_without_ports_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
         taken = holder.getsockname()[1]
         monkeypatch.setattr(fleet, "_PORTS", range(taken, taken + 1))
         with pytest.raises(NetworkError, match="no 2 free ports"):
-            fleet._free_ports(2)
+            fleet.free_ports(2)
 
 
 def test_real_nodes_meet_and_heed_their_options() -> None:

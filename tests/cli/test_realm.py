@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dmoa.assemble import Ready, serve
+from dmoa.cli.fleet import free_ports
 from dmoa.cli.main import cli
 from dmoa.config import load
 from dmoa.config.edit import edited, value, write
@@ -77,15 +77,8 @@ def founded(desk: Machine) -> None:
 
 
 def _port() -> int:
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            try:
-                two.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
+    """Find a port that is free, with the one after it: the authority's."""
+    return free_ports(1, width=2)[0]
 
 
 def test_a_realm_is_founded_and_says_what_comes_next(desk: Machine) -> None:

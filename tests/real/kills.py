@@ -28,7 +28,9 @@ import httpx2
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from real_room import NodeProcess, free_ports, until
+from real_room import NodeProcess, until
+
+from dmoa.cli.fleet import free_ports
 
 OPEN = ("queued", "in_progress")
 WAITING = 40

@@ -22,6 +22,8 @@ import httpx2
 import uvicorn
 from openai import OpenAI
 
+from dmoa.cli.fleet import free_ports
+
 PATIENT = 90.0
 """Seconds after which a test has failed, on however slow a machine."""
 AT_ONCE = 0.1
@@ -43,16 +45,6 @@ def clean_environment() -> dict[str, str]:
     if cache := os.environ.get("DMOA_CACHE"):
         kept["DMOA_CACHE"] = cache
     return kept
-
-
-def free_ports(count: int) -> list[int]:
-    holders = [socket.socket() for _ in range(count)]
-    for holder in holders:
-        holder.bind(("127.0.0.1", 0))
-    ports = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
-    return ports
 
 
 class CountingServer:

@@ -14,8 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 import uvicorn
-from real_room import NodeProcess, free_ports, until
+from real_room import NodeProcess, until
 
+from dmoa.cli.fleet import free_ports
 from dmoa.config.keys import create
 
 pytestmark = pytest.mark.real

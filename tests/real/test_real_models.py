@@ -97,9 +97,7 @@ def test_a_prompt_beyond_the_context_of_a_real_model_is_refused_in_openais_words
             fleet[home].sdk as client,
             pytest.raises(openai.BadRequestError, match="Please reduce") as caught,
         ):
-            client.chat.completions.create(
-                model="local", messages=messages, stream=True, timeout=60
-            )
+            client.chat.completions.create(model="local", messages=messages, timeout=60)
         assert caught.value.code == "context_length_exceeded"
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from kills import run
-from real_room import NodeProcess, free_ports
+from real_room import NodeProcess
+
+from dmoa.cli.fleet import free_ports
 
 pytestmark = pytest.mark.real
 

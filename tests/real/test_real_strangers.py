@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 import zenoh
-from real_room import PATIENT, NodeProcess, clean_environment, free_ports
+from real_room import PATIENT, NodeProcess, clean_environment
 
+from dmoa.cli.fleet import free_ports
 from dmoa.config.realms import Membership, read
 from dmoa.core.digest import Digest
 from dmoa.core.events import Offence
@@ -100,7 +101,7 @@ def dmoa(place: Path, *words: str) -> str:
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     place = tmp_path_factory.mktemp("town")
-    first, _, second = free_ports(3)
+    first, second = free_ports(2, width=2)
     nodes: list[NodeProcess] = []
 
     def start(name: str) -> None:
@@ -235,7 +236,7 @@ async def test_a_member_in_the_name_of_another_is_not_believed(town: Town) -> No
 async def test_who_is_revoked_is_shut_out_within_seconds(town: Town) -> None:
     """By `dmoa realm revoke` alone; the nodes that are up hear of it by themselves."""
     line = await asyncio.to_thread(town.dmoa, "realm", "invite", "--node", "eve")
-    place, (port,) = town.place / "eve", free_ports(1)
+    place, (port,) = town.place / "eve", free_ports(1, width=2)
     there = ("--host", "127.0.0.1", "--port", f"{port}")
     await asyncio.to_thread(dmoa, place, "realm", "join", line, "--node", "eve", *there)
     its = read(place / "DATA" / "dmoa" / "realms" / "lab")

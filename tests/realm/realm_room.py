@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dmoa.cli.fleet import free_ports
 from dmoa.config.realms import Membership
 from dmoa.realm import founding
 from dmoa.realm.authority import Authority
@@ -41,7 +41,7 @@ class Room:
         return founding.found(
             realm,
             node,
-            port=free_port() - 1,
+            port=free_ports(1, width=2)[0],
             hosts=("127.0.0.1",),
             environ=self.machine(at),
             now=self.clock.now,
@@ -71,9 +71,3 @@ class Room:
             put_papers(its, authority.certificate, issued, key)
         target = Path(self.machine(node)["DMOA_REALMS"], its.name)
         return Membership(target, its.name, node, "alice", 7447, 18000)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

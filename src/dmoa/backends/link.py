@@ -94,7 +94,11 @@ class Link:
     async def send(
         self, url: str, fields: dict[str, object]
     ) -> AsyncGenerator[httpx2.Response, None]:
-        """Post a JSON object, and give the response as soon as it has begun."""
+        """Post a JSON object, and give the response as soon as it has begun.
+
+        Whoever hangs up without a word of an answer is asked once more: a server may end a
+        connection that was kept in the very moment in which it is used again.
+        """
         client = self._opened()
         request = client.build_request(
             "POST",
@@ -103,7 +107,10 @@ class Link:
             headers={"content-type": "application/json"},
         )
         with self.in_our_words():
-            response = await client.send(request, stream=True)
+            try:
+                response = await client.send(request, stream=True)
+            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                response = await client.send(request, stream=True)
         try:
             yield response
         finally:

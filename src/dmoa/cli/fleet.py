@@ -175,7 +175,7 @@ class Fleet:
                 raise self._lament(member, f"ended with exit code {code}")
 
     def _start(self) -> None:
-        ports = _free_ports(len(self._models))
+        ports = free_ports(len(self._models))
         for i, model in enumerate(self._models):
             name = self._names[i]
             command = [*PROGRAM, "up", "--json", "--config", self._file(i)]
@@ -286,17 +286,21 @@ def _peak_memory(process: subprocess.Popen[bytes]) -> int:
     return int(peak[1]) * 1024 if peak else 0
 
 
-def _free_ports(count: int) -> list[int]:
-    """Find ports that are free now; all are held until the last is found."""
+def free_ports(count: int, *, width: int = 1) -> list[int]:
+    """Find ports that are free now, and the `width` - 1 after each; all are held until the end.
+
+    NetworkError where there are not as many.
+    """
     found: list[int] = []
     with ExitStack() as stack:
         # By chance, so that two fleets that start at once rarely want the same.
         for port in random.sample(_PORTS, len(_PORTS)):
             if len(found) == count:
                 break
-            holder = stack.enter_context(socket.socket())
+            holders = [stack.enter_context(socket.socket()) for _ in range(width)]
             with suppress(OSError):
-                holder.bind(("127.0.0.1", port))
+                for number, holder in enumerate(holders):
+                    holder.bind(("127.0.0.1", port + number))
                 found.append(port)
     if len(found) < count:
         raise NetworkError(
