@@ -96,14 +96,14 @@ def show(parts: list[str], folder: Path, *, as_json: bool) -> None:
 
 
 STRETCH = "times of recorded peers, for a machine on which home's own proposal is late (1)"
-LENGTHS = "tokens of a proposal of each of the `processes` (70,110,150)"
+LENGTHS = "tokens of a proposal of each of the `processes` (40,70,150)"
 
 
 def lengths(text: str) -> tuple[int, ...]:
     """Read the length of a proposal of each process."""
     found = tuple(map(int, text.split(",")))
     if len(found) != processes.FANOUT + 1:
-        raise argparse.ArgumentTypeError(f"write {processes.FANOUT + 1} lengths like 70,110,150")
+        raise argparse.ArgumentTypeError(f"write {processes.FANOUT + 1} lengths like 40,70,150")
     return found
 
 

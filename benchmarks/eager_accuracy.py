@@ -129,7 +129,7 @@ async def answer(file: Path, items: Sequence[Item], say: Callable[[str], None]) 
             players = [Player(plays, seat, follow=home) for seat in seats]
             homes[arm] = await stack.enter_async_context(room(home, players, arm))
         for number, item in enumerate(left, 1):
-            sampling = Sampling(seed=seed_of(2, "eager", item.id), max_tokens=TOKENS)
+            sampling = Sampling(seed=seed_of(3, "eager", item.id), max_tokens=TOKENS)
             heard: list[Heard] = await asyncio.gather(
                 *(ask(homes[arm], item.instruction, MIXTURE, sampling) for arm in ARMS)
             )

@@ -49,7 +49,8 @@ Plays = Mapping[str, Sequence[Part]]
 class Player:
     """A model that plays its part of what was written before: proposer `seat` (from 0).
 
-    What takes time to be played ends no sooner than `follow`, a model that reads it, has come.
+    What takes time to be played ends no sooner than `follow`, a model that reads it, has come,
+    and after the proposers before it have ended.
     """
 
     def __init__(self, plays: Plays, seat: int, *, follow: Recorded | None = None) -> None:
@@ -72,7 +73,8 @@ class Player:
             await asyncio.sleep(max(0.0, due - loop.time()))
             yield word
         if self._follow is not None and part.end > part.begin:
-            await self._follow.has_read()
+            for _ in range(self._seat):  # each ends when all is read that those before it wrote
+                await self._follow.has_read()
         yield Completion("".join(words), "recorded", 1, len(words))
 
 

@@ -54,7 +54,7 @@ def draw_world(seed: int) -> World:
     if fair:
         mean, nodes = 0.1, max(nodes, 5)
     named, unlike = places.random() < 0.1, places.random() < 0.2 and not crowded
-    eager = Random(f"{seed}/eager")
+    eager, previews = Random(f"{seed}/eager"), Random(f"{seed}/previews")
     reads = eager.random() < 0.5
     return World(
         nodes=nodes,
@@ -70,6 +70,9 @@ def draw_world(seed: int) -> World:
             remembered=rng.choice([4096, 4096, 4096, 4]),
             layers=rng.choice([LAYERS, LAYERS, 1]),
             fanout=rng.choice([FANOUT, FANOUT, 2]),
+            previews=previews.choice([32, 4, 1]),
+            preview_bytes=previews.choice([1_000_000, 2_000]),
+            shown_bytes=previews.choice([1_000_000, 600]),
         ),
         timing=Timing(
             gossip=gossip,
@@ -83,7 +86,6 @@ def draw_world(seed: int) -> World:
         policy=draw_eager(
             eager,
             places.choice([*POLICIES.values()]) if named else draw_live(lives, draw_policy(rng)),
-            reads=reads,
         ),
         graph=draw_graph(places, nodes) if places.random() < 0.25 else None,
         links=INSTANT if fair else draw_links(places, nodes),
@@ -195,9 +197,9 @@ def draw_live(rng: Random, policy: Policy) -> Policy:
     return rng.choice([policy, policy, policy, drawn, drawn, LIVE])
 
 
-def draw_eager(rng: Random, policy: Policy, *, reads: bool) -> Policy:
-    """Draw for whose jobs models that can read ahead do so."""
-    return replace(policy, eager=rng.choice(["own", "own", "all", "off"])) if reads else policy
+def draw_eager(rng: Random, policy: Policy) -> Policy:
+    """Draw for whose jobs models read ahead, where they can."""
+    return replace(policy, eager=rng.choice(["own", "own", "all", "off"]))
 
 
 def draw_recipe(rng: Random, *, wary: bool) -> Recipe:

@@ -13,8 +13,8 @@ from dmoa.core.agent import Agent
 from dmoa.core.effects import Deliver, Effect, Fail, Read, Report, Rest, Send, Serve
 from dmoa.core.events import Abandoned, Event, Faltered, Received, Served
 from dmoa.core.job import Job
-from dmoa.core.messages import Preview
-from dmoa.core.names import JobId, QueryId
+from dmoa.core.messages import Decline, Preview, Withdraw, is_its_own
+from dmoa.core.names import JobId, NodeId, QueryId
 from dmoa.core.query import Query
 
 
@@ -42,6 +42,10 @@ class Desk:
     reads: dict[JobId, Read] = field(default_factory=dict)
     stories: dict[QueryId, Story] = field(default_factory=dict)
     shown: dict[JobId, list[Job]] = field(default_factory=dict)
+    sent: dict[tuple[NodeId, JobId], int] = field(default_factory=dict)
+    """Bytes of the previews that a peer was sent of a job."""
+    heard: set[JobId] = field(default_factory=set)
+    """Names of previews that were shown here, or taken back."""
 
 
 @dataclass(slots=True)
@@ -72,8 +76,9 @@ class Readers:
                 case Read():
                     self.began += 1
                     _began(agent, desk, effect)
-                case Send(message=Preview(job=job)):
+                case Send(to=to, message=Preview(job=job)):
                     desk.stories[job.query].fixed = job.layer - 1
+                    _sent(agent, desk, to, job)
                 case Rest(job=name):
                     self.rested += 1
                     assert desk.reads.pop(name, None), f"{name} is to rest, and was not read"
@@ -86,6 +91,7 @@ class Readers:
         for name in [*gone, event.query] if isinstance(event, Abandoned) else gone:
             desk.stories.pop(name, None)
         _as_things_stand(agent, desk)
+        _shelved(agent, desk, event, effects)
 
 
 def may_read(agent: Agent) -> bool:
@@ -132,6 +138,41 @@ def _began(agent: Agent, desk: Desk, effect: Read) -> None:
     if story.read is not None and story.during == layer:
         _goes_on(story.read, job)
     desk.reads[job.id], story.read, story.during = effect, job, layer
+
+
+def _sent(agent: Agent, desk: Desk, to: NodeId, job: Job) -> None:
+    """Of what is to come the peers that read are shown what they are to propose, within bounds."""
+    assert agent.view._peers[to].digest.reads, f"{to} is shown {job.id}, and does not read"
+    assert job.role == "proposer", f"{to} is shown what home does"
+    asked = agent._home.queries[job.query].layers
+    assert job.layer <= asked, f"{to} is shown layer {job.layer} of {asked}"
+    sent = desk.sent[to, job.id] = desk.sent.get((to, job.id), 0) + job.size
+    assert sent <= agent.limits.shown_bytes, f"{to} is shown {sent} bytes of {job.id}"
+
+
+def _shelved(agent: Agent, desk: Desk, event: Event, effects: Sequence[Effect]) -> None:
+    """Nobody has more than half of what is held, nor is held what was taken back or declined."""
+    held = [each.preview for each in agent._shelf.held.values()]
+    most, size = agent.limits.previews, agent.limits.preview_bytes
+    for home in {each.job.home for each in held}:
+        own = [each.job.size for each in held if each.job.home == home]
+        assert len(own) <= max(1, most // 2), f"{home} has {len(own)} previews of {most} here"
+        assert sum(own) <= size // 2, f"{home} has {sum(own)} bytes of previews here"
+    if not isinstance(event, Received) or event.sender == agent.node:
+        return
+    if not is_its_own(event.message, event.sender, agent.node):
+        return
+    match event.message:
+        case Withdraw(job=name):
+            desk.heard.add(name)
+            assert all(each.name != name for each in held), f"{name} is held, and was taken back"
+        case Preview() as preview if preview.name not in desk.heard:
+            desk.heard.add(preview.name)
+            told = [each.message for each in effects if isinstance(each, Send)]
+            declined = any(isinstance(each, Decline) and each.job == preview.name for each in told)
+            assert (preview in held) != declined, f"{preview.name} is neither held nor declined"
+        case _:
+            pass
 
 
 def _shown(agent: Agent, desk: Desk, effect: Read) -> None:
