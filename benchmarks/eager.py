@@ -6,6 +6,7 @@
     uv run python benchmarks/eager.py virtual out/      # fake models on virtual time: exact figures
     uv run python benchmarks/eager.py load out/         # real nodes, fake models, rho 0.3, 0.5, 0.7
     uv run python benchmarks/eager.py accuracy out/     # is as much right as before?
+    uv run python benchmarks/eager.py rounding out/     # how far texts differ by rounding alone
     uv run python benchmarks/eager.py table out/        # what is there so far
 
 Both ways are always measured in the same run, by turns or side by side. Each part keeps a file
@@ -26,12 +27,13 @@ import eager_accuracy as accuracy
 import eager_load as load
 import eager_processes as processes
 import eager_replay as replay
+import eager_rounding as rounding
 import eager_virtual as virtual
 import figures
 from eager_accuracy import read
 from rich.console import Console
 
-PARTS = ("replay", "server", "processes", "virtual", "load", "accuracy")
+PARTS = ("replay", "server", "processes", "virtual", "load", "accuracy", "rounding")
 ROUNDS = 10
 
 console = Console(stderr=True, highlight=False)
@@ -56,6 +58,8 @@ def measure(part: str, file: Path, options: argparse.Namespace) -> None:
             load.run(file, options.seconds, options.seed, options.set or {}, say)
         case "accuracy":
             asyncio.run(accuracy.run(file, options.items, say))
+        case "rounding":
+            asyncio.run(rounding.run(file, min(options.items, rounding.ITEMS), say))
         case _:
             lines = virtual.data(virtual.run(say=say))
             file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -78,6 +82,9 @@ def told(part: str, file: Path) -> tuple[Any, str]:
         case "accuracy":
             verdict = accuracy.verdict(lines)
             return asdict(verdict), accuracy.text(verdict)
+        case "rounding":
+            counts = rounding.summary(lines)
+            return counts, rounding.text(counts)
         case _:
             return lines, virtual.text([virtual.Line(**line) for line in lines])
 

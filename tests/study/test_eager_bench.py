@@ -21,7 +21,7 @@ PLACE = Path(__file__).parents[2] / "benchmarks"
 def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """Import the parts of the benchmark, which stand beside each other."""
     monkeypatch.syspath_prepend(str(PLACE))
-    parts = ("accuracy", "load", "replay", "room", "virtual")
+    parts = ("accuracy", "load", "replay", "room", "rounding", "virtual")
     return {part: import_module(f"eager_{part}") for part in parts}
 
 
@@ -137,6 +137,36 @@ def test_only_tasks_that_were_answered_both_ways_count(bench) -> None:
     assert (found.difference, found.early, found.unlike) == (-50.0, 0.75, 1)
     with pytest.raises(ValueError, match="no task"):
         bench["accuracy"].verdict(lines[:2])
+
+
+def test_texts_are_counted_that_rounding_left_alone(bench) -> None:
+    ways = {"again": "a", "other": "b", "steps": "a"}
+    lines = [{"item": "x", "texts": []}, {"item": "x", "cold": "a", **ways}]
+    lines.append({"item": "y", "cold": "b", **ways})
+    found = bench["rounding"].summary(lines)
+    assert found == {"items": 2, "again": 1, "other": 1, "steps": 1}
+    with pytest.raises(ValueError, match="nothing"):
+        bench["rounding"].summary(lines[:1])
+
+
+def test_who_plays_ends_after_those_before_it_were_read(bench) -> None:
+    waits: list[str] = []
+
+    class Reads:
+        async def has_read(self) -> None:
+            waits.append("")
+
+    async def play(seat: int) -> None:
+        room = bench["room"]
+        part = room.Part("some words", 0.0, 0.001)
+        player = room.Player({"q": [part] * 3}, seat, follow=Reads())
+        async for token in player.generate(Prompt("proposer", (Turn("user", "q"),), Sampling())):
+            if isinstance(token, Completion):
+                assert len(waits) == seat
+
+    for seat in (0, 1, 2):
+        waits.clear()
+        asyncio.run(play(seat))
 
 
 def test_loads_are_compared_query_by_query(bench) -> None:
