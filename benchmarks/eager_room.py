@@ -73,7 +73,7 @@ class Player:
             await asyncio.sleep(max(0.0, due - loop.time()))
             yield word
         if self._follow is not None and part.end > part.begin:
-            for _ in range(max(1, self._seat)):  # each ends when all is read that those before it wrote
+            for _ in range(max(1, self._seat)):  # after those before it were read
                 await self._follow.has_read()
         yield Completion("".join(words), "recorded", 1, len(words))
 
