@@ -13,16 +13,16 @@ from dmoa.theory.latency import Prediction, predict
 from dmoa.theory.laws import Exponential, LogNormal
 
 SIMULATED = {
-    (1, 2, 0.1): -0.079,
-    (1, 2, 0.3): -0.068,
-    (1, 2, 0.5): -0.057,
-    (1, 2, 0.7): -0.054,
-    (1, 4, 0.3): -0.076,
-    (1, 4, 0.5): -0.071,
-    (1, 4, 0.7): -0.052,
-    (2, 2, 0.3): -0.086,
-    (2, 2, 0.7): -0.071,
-    (2, 4, 0.5): -0.064,
+    (1, 2, 0.1): -0.084,
+    (1, 2, 0.3): -0.077,
+    (1, 2, 0.5): -0.067,
+    (1, 2, 0.7): -0.061,
+    (1, 4, 0.3): -0.081,
+    (1, 4, 0.5): -0.070,
+    (1, 4, 0.7): -0.058,
+    (2, 2, 0.3): -0.081,
+    (2, 2, 0.7): -0.078,
+    (2, 4, 0.5): -0.065,
 }
 """Change of the mean, by M, k and rho: ten nodes, exponential, an overlap of 0.5 (theory.md)."""
 
@@ -46,7 +46,7 @@ def mean(prediction: Prediction) -> float:
 def test_the_gain_is_about_what_was_simulated(layers: int, fanout: int, rho: float) -> None:
     mixture = Mixture(layers, fanout)
     gain = mean(predicted(rho, mixture)) / mean(predicted(rho, mixture, 0.0)) - 1.0
-    assert gain == pytest.approx(SIMULATED[layers, fanout, rho], abs=0.016)
+    assert gain == pytest.approx(SIMULATED[layers, fanout, rho], abs=0.01)
 
 
 def test_without_an_overlap_nothing_is_hidden() -> None:
