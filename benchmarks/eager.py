@@ -5,6 +5,7 @@
     uv run python benchmarks/eager.py processes out/    # three real nodes that share two cores
     uv run python benchmarks/eager.py virtual out/      # fake models on virtual time: exact figures
     uv run python benchmarks/eager.py load out/         # real nodes, fake models, rho 0.3, 0.5, 0.7
+    uv run python benchmarks/eager.py virtual-load out/ # the same loads on virtual time
     uv run python benchmarks/eager.py accuracy out/     # is as much right as before?
     uv run python benchmarks/eager.py rounding out/     # how far texts differ by rounding alone
     uv run python benchmarks/eager.py table out/        # what is there so far
@@ -29,11 +30,13 @@ import eager_processes as processes
 import eager_replay as replay
 import eager_rounding as rounding
 import eager_virtual as virtual
+import eager_virtual_load as virtual_load
 import figures
 from eager_accuracy import read
 from rich.console import Console
 
-PARTS = ("replay", "server", "processes", "virtual", "load", "accuracy", "rounding")
+PARTS = ("replay", "server", "processes", "virtual", "load", "virtual-load")
+PARTS += ("accuracy", "rounding")
 ROUNDS = 10
 
 console = Console(stderr=True, highlight=False)
@@ -61,7 +64,8 @@ def measure(part: str, file: Path, options: argparse.Namespace) -> None:
         case "rounding":
             asyncio.run(rounding.run(file, min(options.items, rounding.ITEMS), say))
         case _:
-            lines = virtual.data(virtual.run(say=say))
+            dreamt = part == "virtual-load"
+            lines = virtual_load.run(say) if dreamt else virtual.data(virtual.run(say=say))
             file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
@@ -70,23 +74,27 @@ def told(part: str, file: Path) -> tuple[Any, str]:
     lines = read(file)
     if not lines:
         raise ValueError("nothing was measured yet")
+    found: Any = lines
     match part:
         case "replay" | "server":
             found = replay.summaries(lines)
-            return found, figures.table(replay.HEAD, replay.rows(found))
+            text = figures.table(replay.HEAD, replay.rows(found))
         case "processes":
-            sums = processes.summary(lines)
-            return sums, processes.text(sums)
+            found = processes.summary(lines)
+            text = processes.text(found)
         case "load":
-            return lines, load.text(lines)
+            text = load.text(lines)
+        case "virtual-load":
+            text = virtual_load.text(lines)
         case "accuracy":
             verdict = accuracy.verdict(lines)
-            return asdict(verdict), accuracy.text(verdict)
+            found, text = asdict(verdict), accuracy.text(verdict)
         case "rounding":
-            counts = rounding.summary(lines)
-            return counts, rounding.text(counts)
+            found = rounding.summary(lines)
+            text = rounding.text(found)
         case _:
-            return lines, virtual.text([virtual.Line(**line) for line in lines])
+            text = virtual.text([virtual.Line(**line) for line in lines])
+    return found, text
 
 
 def show(parts: list[str], folder: Path, *, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,7 @@ PLACE = Path(__file__).parents[2] / "benchmarks"
 def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """Import the parts of the benchmark, which stand beside each other."""
     monkeypatch.syspath_prepend(str(PLACE))
-    parts = ("accuracy", "load", "replay", "room", "rounding", "virtual")
+    parts = ("accuracy", "load", "replay", "room", "rounding", "virtual", "virtual_load")
     return {part: import_module(f"eager_{part}") for part in parts}
 
 
@@ -167,6 +168,16 @@ def test_who_plays_ends_after_those_before_it_were_read(bench) -> None:
     for seat in (1, 2):
         waits.clear()
         asyncio.run(play(seat))
+
+
+def test_a_load_on_virtual_time_is_the_same_both_ways_but_for_what_is_read(bench) -> None:
+    line = bench["virtual_load"].one(0.3, 0, 40.0)
+    assert line.asked > 30
+    assert 0.05 < line.early < 0.9
+    assert line.own < line.off
+    middle, low, high = line.change
+    assert low < middle < high
+    assert "-" in bench["virtual_load"].text([asdict(line)])
 
 
 def test_loads_are_compared_query_by_query(bench) -> None:
