@@ -25,8 +25,8 @@ pytestmark = pytest.mark.real  # its threads belong to no virtual clock
 class Library:
     """A llama.cpp that does what `serve` says."""
 
-    def __init__(self, serve=lambda *_: None, load=lambda _: None):
-        self.serve, self.load = serve, load
+    def __init__(self, serve=lambda *_: None, load=lambda _: None, begin=lambda *_: None):
+        self.serve, self.load, self.begin = serve, load, begin
 
     def CommonParams(self):  # noqa: N802
         self.params = SimpleNamespace(
@@ -36,9 +36,7 @@ class Library:
 
     def Server(self, params):  # noqa: N802
         self.load(params)
-        return SimpleNamespace(
-            handle_chat_completions=self.serve, handle_completions=lambda *_: None
-        )
+        return SimpleNamespace(handle_chat_completions=self.serve, handle_completions=self.begin)
 
 
 @pytest.fixture
@@ -275,3 +273,11 @@ def test_a_process_may_end_with_calls_in_flight():
         check=False,
     )
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "True True", "")
+
+
+def test_a_model_that_reads_nothing_is_not_loaded(make):
+    def refuse(request, _hear):
+        raise ValueError(f"no {request['prompt']}")
+
+    with pytest.raises(BackendUnavailableError, match=r"m\.gguf could not be loaded: no a"):
+        make(begin=refuse)

@@ -178,26 +178,16 @@ class Engine:
         else:
             params.hostnames = [str(self._directory / "s.sock")]  # the ending makes it a path
         try:
-            self._server: _Server | None = library.Server(params)
+            server: _Server = library.Server(params)
+            _await_loop(server)
         except (RuntimeError, ValueError) as error:
             self._erase()
             raise BackendUnavailableError(
                 f"{path.name} could not be loaded: {error}",
                 hint="is it the GGUF file of a chat model, and is there memory for it?",
             ) from error
-        self._settle(self._server)
+        self._server: _Server | None = server
         _engines.add(self)
-
-    def _settle(self, server: _Server) -> None:
-        """Read one token, and so wait until the server's loop turns.
-
-        The end of a server (xllamacpp 2026.10) that comes before its loop has begun is
-        forgotten as it begins, and is then waited for without end.
-        """
-        try:
-            server.handle_completions({"prompt": "a", "n_predict": 0}, lambda _: False)
-        except (ValueError, TypeError, RuntimeError):
-            return  # a model that reads no such text was asked as well, and has answered
 
     def call(self, request: dict[str, object]) -> Call:
         """Start a call on the running loop."""
@@ -240,6 +230,15 @@ class Engine:
             call.thread.join(patience)
         self._server = None
         self._erase()
+
+
+def _await_loop(server: _Server) -> None:
+    """Read one token, and so wait until the server's loop turns.
+
+    The end of a server (xllamacpp 2026.10) that comes before its loop has begun is forgotten
+    as it begins, and is then waited for without end.
+    """
+    server.handle_completions({"prompt": "a", "n_predict": 0}, lambda _: False)
 
 
 def _connection(address: str) -> http.client.HTTPConnection:
