@@ -7,8 +7,13 @@ import inspect
 import signal
 
 import pytest
+from hypothesis import settings
 
 from dmoa.runtime import virtual
+
+# A machine that is another's for a moment is no fault of what is tested.
+settings.register_profile("patient", parent=settings.default, deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
